@@ -1,0 +1,216 @@
+"""The registry: one DynamoDB table that remembers layers, releases, runs, rollouts and their journals.
+
+=====================  =====================  ======================================================
+pk                     sk                     what
+=====================  =====================  ======================================================
+``LAYER#<variant>``    ``STATE``              promoted version, held back package versions
+``LAYER#<variant>``    ``LOCK``               the rollout that may change the variant's fleet
+``LAYER#<variant>``    ``RELEASE#<version>``  a published release
+``RUN#<run>``          ``RUN``                what an update was asked to do
+``RUN#<run>``          ``LAYER#<variant>``    how it ended for a variant
+``ROLLOUT#<rollout>``  ``ROLLOUT``            a rollout: candidate, waves, status
+``ROLLOUT#<rollout>``  ``FUNCTION#<name>``    the journal: one function, before and after
+``ROLLOUT#<rollout>``  ``WATCH#<number>``     the evidence of one look at the metrics
+=====================  =====================  ======================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from lamina.model import HeldBack, LayerOutcome, LayerState, Release
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+Item: TypeAlias = dict[str, Any]
+
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+
+
+def _pack(value: Mapping[str, object]) -> Item:
+    exact = json.loads(json.dumps(value), parse_float=Decimal)
+    return {name: _serialize(part) for name, part in exact.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list) else value
+
+
+def _unpack(item: Item) -> Item:
+    return {name: _plain(_deserialize(part)) for name, part in item.items() if name not in ("pk", "sk")}
+
+
+class Table:
+    """JSON documents in one DynamoDB table, addressed by partition and sort key. All reads are consistent."""
+
+    def __init__(self, client: DynamoDBClient, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def get(self, pk: str, sk: str) -> Item | None:
+        """The document, or None."""
+        answer = self._client.get_item(TableName=self._name, Key=_pack({"pk": pk, "sk": sk}), ConsistentRead=True)
+        return _unpack(answer["Item"]) if "Item" in answer else None
+
+    def put(self, pk: str, sk: str, document: Mapping[str, object]) -> None:
+        """Write the document, whatever stood there."""
+        self._client.put_item(TableName=self._name, Item=_pack({"pk": pk, "sk": sk, **document}))
+
+    def put_if(self, pk: str, sk: str, document: Mapping[str, object], field: str, expected: object | None) -> bool:
+        """Write the document if `field` of the stored one equals `expected` (None: if there is no document yet)."""
+        arguments: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
+        if expected is not None:
+            arguments = {
+                "ConditionExpression": "#field = :expected",
+                "ExpressionAttributeNames": {"#field": field},
+                "ExpressionAttributeValues": _pack({":expected": expected}),
+            }
+        item = _pack({"pk": pk, "sk": sk, **document})
+        return self._conditional(lambda: self._client.put_item(TableName=self._name, Item=item, **arguments))
+
+    def put_guarded(
+        self, pk: str, sk: str, document: Mapping[str, object], guard: str, field: str, expected: object
+    ) -> bool:
+        """Write the document if `field` of the document at sort key `guard` of the same partition equals `expected`."""
+        try:
+            self._client.transact_write_items(
+                TransactItems=[
+                    {
+                        "ConditionCheck": {
+                            "TableName": self._name,
+                            "Key": _pack({"pk": pk, "sk": guard}),
+                            "ConditionExpression": "#field = :expected",
+                            "ExpressionAttributeNames": {"#field": field},
+                            "ExpressionAttributeValues": _pack({":expected": expected}),
+                        }
+                    },
+                    {"Put": {"TableName": self._name, "Item": _pack({"pk": pk, "sk": sk, **document})}},
+                ]
+            )
+        except self._client.exceptions.TransactionCanceledException as error:
+            reasons: list[Any] = error.response.get("CancellationReasons", [])
+            if any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
+                return False
+            raise
+        return True
+
+    def delete_if(self, pk: str, sk: str, field: str, expected: object) -> bool:
+        """Delete the document if its `field` equals `expected`."""
+        return self._conditional(
+            lambda: self._client.delete_item(
+                TableName=self._name,
+                Key=_pack({"pk": pk, "sk": sk}),
+                ConditionExpression="#field = :expected",
+                ExpressionAttributeNames={"#field": field},
+                ExpressionAttributeValues=_pack({":expected": expected}),
+            )
+        )
+
+    def query(self, pk: str, prefix: str = "") -> Iterator[Item]:
+        """All documents of a partition whose sort key begins with `prefix`, in key order."""
+        arguments: dict[str, Any] = {
+            "TableName": self._name,
+            "ConsistentRead": True,
+            "KeyConditionExpression": "pk = :pk" + (" AND begins_with(sk, :sk)" if prefix else ""),
+            "ExpressionAttributeValues": _pack({":pk": pk, **({":sk": prefix} if prefix else {})}),
+        }
+        while True:
+            page = self._client.query(**arguments)
+            yield from (_unpack(item) for item in page["Items"])
+            if "LastEvaluatedKey" not in page:
+                return
+            arguments["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def _conditional(self, call: Any) -> bool:
+        try:
+            call()
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True
+
+
+class Layers:
+    """What is published, promoted and held back, for each variant."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def state(self, variant: str) -> LayerState:
+        """The variant's state; a variant that was never released has an empty one."""
+        item = self._table.get(f"LAYER#{variant}", "STATE")
+        return LayerState(variant=variant) if item is None else LayerState.model_validate(item)
+
+    def save(self, state: LayerState) -> None:
+        """Replace the variant's state."""
+        self._table.put(f"LAYER#{state.variant}", "STATE", state.to_json())
+
+    def release(self, variant: str, version: int) -> Release | None:
+        """One release of the variant."""
+        item = self._table.get(f"LAYER#{variant}", f"RELEASE#{version:08d}")
+        return None if item is None else Release.model_validate(item)
+
+    def releases(self, variant: str) -> tuple[Release, ...]:
+        """All releases of the variant, oldest first."""
+        return tuple(Release.model_validate(item) for item in self._table.query(f"LAYER#{variant}", "RELEASE#"))
+
+    def record(self, release: Release) -> None:
+        """Write a release; writing it again replaces it."""
+        self._table.put(f"LAYER#{release.variant}", f"RELEASE#{release.version:08d}", release.to_json())
+
+    def promoted(self, variant: str) -> Release | None:
+        """The promoted release, or None before the first."""
+        version = self.state(variant).promoted
+        return None if version is None else self.release(variant, version)
+
+    def promote(self, variant: str, version: int, rollout: str) -> None:
+        """Move the promoted pointer and mark the release as promoted by this rollout."""
+        state = self.state(variant)
+        self.save(state.model_copy(update={"promoted": version}))
+        release = self.release(variant, version)
+        if release is not None:
+            self.record(release.model_copy(update={"status": "promoted", "rollout": rollout}))
+
+    def hold_back(self, variant: str, held: tuple[HeldBack, ...]) -> None:
+        """Add package versions to those that are not offered again; the same version twice stays one entry."""
+        state = self.state(variant)
+        known = {(entry.package, entry.version) for entry in state.held_back}
+        fresh = tuple(entry for entry in held if (entry.package, entry.version) not in known)
+        if fresh:
+            self.save(state.model_copy(update={"held_back": state.held_back + fresh}))
+
+
+class Runs:
+    """What updates were asked to do, and how they ended."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def open(self, run: str, document: Mapping[str, object]) -> None:
+        """Record what a run is about to do."""
+        self._table.put(f"RUN#{run}", "RUN", document)
+
+    def get(self, run: str) -> Item | None:
+        """What the run was asked to do."""
+        return self._table.get(f"RUN#{run}", "RUN")
+
+    def conclude(self, run: str, outcome: LayerOutcome) -> None:
+        """Record how the run ended for one variant."""
+        self._table.put(f"RUN#{run}", f"LAYER#{outcome.variant}", outcome.to_json())
+
+    def outcomes(self, run: str) -> tuple[LayerOutcome, ...]:
+        """How the run ended, variant by variant."""
+        return tuple(LayerOutcome.model_validate(item) for item in self._table.query(f"RUN#{run}", "LAYER#"))
