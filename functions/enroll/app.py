@@ -1,0 +1,59 @@
+"""Enroll: prepare a rollout and change nothing.
+
+In: `EnrollEvent`. Out: `Enrolled`. Reads functions, aliases and metrics; writes lock, journal and history.
+Calls lambda:ListFunctions, GetFunction, GetAlias, cloudwatch:GetMetricData, states:DescribeExecution, the registry
+and the artifacts bucket.
+"""
+
+from __future__ import annotations
+
+import os
+
+import boto3
+from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.parser import event_parser
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from lamina.definition import definition_of
+from lamina.fleet import Scope
+from lamina.gateways.executions import Executions
+from lamina.gateways.functions import Functions
+from lamina.gateways.metrics import Metrics as MetricsGateway
+from lamina.gateways.registry import Layers, Table
+from lamina.gateways.rollouts import Rollouts
+from lamina.gateways.store import Store
+from lamina.rollout import RolloutPolicy
+from lamina.settings import Settings
+from lamina.steps.enroll import EnrollEvent, Gateways, run
+
+logger = Logger()
+tracer = Tracer()
+metrics = Metrics()
+settings = Settings.from_environment(os.environ, "FUNCTION_NAMES")
+
+TABLE = Table(boto3.client("dynamodb"), settings.registry)
+SCOPE = Scope(names=settings.function_names, own=f"{settings.stack}-")
+REACH = Gateways(
+    functions=Functions(boto3.client("lambda")),
+    metrics=MetricsGateway(boto3.client("cloudwatch")),
+    rollouts=Rollouts(TABLE),
+    layers=Layers(TABLE),
+    store=Store(boto3.client("s3"), settings.artifacts),
+    executions=Executions(boto3.client("stepfunctions")),
+)
+
+
+@logger.inject_lambda_context(correlation_id_path="execution")
+@tracer.capture_lambda_handler
+@metrics.log_metrics
+@event_parser(model=EnrollEvent)
+def handler(event: EnrollEvent, context: LambdaContext) -> dict[str, object]:
+    """Find the fleet, choose canaries and waves, write the journal."""
+    logger.append_keys(rollout=event.rollout, variant=event.variant.variant)
+    definition = definition_of(settings.definitions, event.variant.layer)
+    policy = RolloutPolicy.model_validate(definition.tables.rollout.model_dump(by_alias=True))
+    found = run(event, policy, definition.tables.layer.owner, SCOPE, REACH)
+    metrics.add_metric(name="FunctionsEnrolled", unit=MetricUnit.Count, value=found.fleet - found.left_alone)
+    logger.info("enrolled", extra=found.to_json())
+    return found.to_json()

@@ -1,0 +1,209 @@
+"""Restore: put back every function of a rollout, or bring a fleet to the release that a person chose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from lamina.errors import InvalidInput, NothingToRestore, RolloutInProgress
+from lamina.fleet import Scope, outside, users_of
+from lamina.layerlist import find
+from lamina.model import LayerVersion, Model, Reason
+from lamina.recovery import ReturnTo, UndoRollout, parse
+from lamina.rollout import (
+    TOUCHED,
+    Entry,
+    EntryStatus,
+    Lock,
+    Rollout,
+    RolloutPolicy,
+    RolloutStatus,
+    Snapshot,
+    Wave,
+)
+from lamina.steps.attach import move_of
+from lamina.steps.changing import bring, put_back
+from lamina.steps.enroll import examine
+
+if TYPE_CHECKING:
+    from lamina.gateways.functions import Functions
+    from lamina.gateways.registry import Layers
+    from lamina.gateways.rollouts import Rollouts
+
+
+class RestoreEvent(Model):
+    """What the rollback state machine hands to Restore: its own input, whatever it is."""
+
+    input: Any
+    execution: str
+    now: datetime
+
+
+class Restored(Model):
+    """How far the restoring is. `rollout` is None if there was nothing to do; `target` is a release a person chose."""
+
+    rollout: str | None
+    restored: int = 0
+    unrestored: int = 0
+    pending: int = 0
+    target: int | None = None
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Gateways:
+    """What Restore reaches."""
+
+    functions: Functions
+    rollouts: Rollouts
+    layers: Layers
+
+
+def run(
+    event: RestoreEvent,
+    reach: Gateways,
+    scope: Scope,
+    time_left: Callable[[], bool],
+) -> Restored:
+    """Put back what the input names; doing it again changes nothing.
+
+    Raises:
+        InvalidInput: the input is none of the accepted forms, or names what does not exist.
+        NothingToRestore: there is no release to go back to.
+    """
+    request = parse(event.input)
+    if isinstance(request, UndoRollout):
+        return _undo(request, event, reach, time_left)
+    mine = reach.rollouts.get(event.execution.rsplit(":", 1)[1])
+    if mine is not None:
+        return _bring_all(mine, event, reach, time_left)
+    held = reach.rollouts.lock(request.variant)
+    under_way = reach.rollouts.get(held.rollout) if held else None
+    if under_way is not None and under_way.status in (
+        RolloutStatus.OPEN,
+        RolloutStatus.HELD,
+        RolloutStatus.ROLLING_BACK,
+    ):
+        if request.version is not None:
+            raise InvalidInput(
+                f"{request.variant}: rollout {under_way.rollout} is under way, so nothing was changed. Put it back first "
+                f'with {{"layer": "{request.variant}"}}, then ask for version {request.version} again.'
+            )
+        undo = UndoRollout(under_way.rollout, "person", "a person asked for the rollback")
+        return _undo(undo, event, reach, time_left)
+    return _bring_all(_open(request, event, reach, scope), event, reach, time_left)
+
+
+def _undo(request: UndoRollout, event: RestoreEvent, reach: Gateways, time_left: Callable[[], bool]) -> Restored:
+    rollout = reach.rollouts.get(request.rollout)
+    if rollout is None or rollout.status in (
+        RolloutStatus.PROMOTED,
+        RolloutStatus.ROLLED_BACK,
+        RolloutStatus.FAILED,
+    ):
+        return Restored(rollout=None)
+    if rollout.status is not RolloutStatus.ROLLING_BACK:
+        closing = {"status": RolloutStatus.ROLLING_BACK, "cause": request.text, "cause_kind": request.kind}
+        rollout = reach.rollouts.save(rollout.model_copy(update=closing), rollout.status)
+    touched = [entry for entry in reach.rollouts.entries(rollout.rollout) if entry.status in TOUCHED]
+    done: list[Entry] = []
+    for entry in touched:
+        if not time_left():
+            break
+        restored = put_back(entry, rollout.candidate.arn, reach.functions)
+        reach.rollouts.note(rollout.rollout, restored, RolloutStatus.ROLLING_BACK)
+        done.append(restored)
+    return _restored(rollout, done, len(touched) - len(done), None)
+
+
+def _bring_all(rollout: Rollout, event: RestoreEvent, reach: Gateways, time_left: Callable[[], bool]) -> Restored:
+    if rollout.status is not RolloutStatus.OPEN:
+        return Restored(rollout=None)
+    entries = reach.rollouts.entries(rollout.rollout)
+    todo = [entry for entry in entries if entry.status in (EntryStatus.PLANNED, EntryStatus.ATTACHING)]
+    done: list[Entry] = []
+    for entry in todo:
+        if not time_left():
+            break
+
+        def note(changed: Entry) -> None:
+            reach.rollouts.note(rollout.rollout, changed, RolloutStatus.OPEN)
+
+        done.append(bring(entry, move_of(rollout, wholly=True), reach.functions, note, event.now))
+    return _restored(rollout, done, len(todo) - len(done), rollout.candidate.version)
+
+
+def _open(
+    request: ReturnTo,
+    event: RestoreEvent,
+    reach: Gateways,
+    scope: Scope,
+) -> Rollout:
+    """A rollout of its own for a person's wish, with its journal, so that it too can be retried and reported."""
+    variant = request.variant
+    state = reach.layers.state(variant)
+    if state.promoted is None:
+        known = "no release of it was ever promoted. Check the variant's name, for example web-python313-arm64"
+        raise NothingToRestore(f"{variant}: there is nothing to go back to: {known}.")
+    version = request.version or state.promoted
+    release = reach.layers.release(variant, version)
+    if release is None or release.status == "rejected":
+        there = [str(entry.version) for entry in reach.layers.releases(variant) if entry.status != "rejected"]
+        raise InvalidInput(f"{variant} has no release {version} to go back to. There are: {', '.join(there)}.")
+    name = event.execution.rsplit(":", 1)[1]
+    mine = Lock(rollout=name, execution=event.execution, since=event.now)
+    other = reach.rollouts.lock(variant)
+    if not reach.rollouts.acquire(variant, mine, instead_of=other):
+        raise RolloutInProgress(f"{variant}: a rollout began this very moment. Nothing was changed; try again.")
+    policy = _policy_of_last(reach, variant, state.promoted)
+    candidate = LayerVersion(version=release.version, arn=release.arn, digest=release.digest)
+    rollout = Rollout(
+        rollout=name,
+        kind="rollback",
+        variant=variant,
+        layer=variant,
+        run=name,
+        execution=event.execution,
+        candidate=candidate,
+        baseline=state.promoted,
+        policy=policy,
+        waves=(Wave(name="all", count=0, percent=100),),
+        opened=event.now,
+        as_of=event.now,
+        reason=Reason(kind="console", text=f"a person asked for version {version}"),
+        summary=f"back to version {version}",
+        cause="a person asked for the rollback",
+        cause_kind="person",
+    )
+    reach.rollouts.create(rollout)
+    for view in users_of(tuple(reach.functions.all()), candidate.arn, policy):
+        old = find(view.layers, candidate.arn, policy.replaces)
+        assert old is not None
+        entry = Entry(function=view.name, before=Snapshot(layers=view.layers), replaced=old, timeout=view.timeout)
+        if reason := outside(view.name, policy, scope):
+            entry = entry.model_copy(update={"status": EntryStatus.LEFT_ALONE, "reason": reason})
+        else:
+            entry = examine(entry, candidate.arn, policy, reach.functions)
+        reach.rollouts.note(name, entry, RolloutStatus.OPEN)
+    return rollout
+
+
+def _policy_of_last(reach: Gateways, variant: str, version: int) -> RolloutPolicy:
+    """The policy that the promoted release was rolled out under: it names the alias and what is excluded."""
+    release = reach.layers.release(variant, version)
+    last = reach.rollouts.get(release.rollout) if release is not None and release.rollout else None
+    return last.policy if last else RolloutPolicy()
+
+
+def _restored(rollout: Rollout, done: list[Entry], pending: int, target: int | None) -> Restored:
+    unrestored = sum(entry.status is EntryStatus.UNRESTORED for entry in done)
+    return Restored(
+        rollout=rollout.rollout,
+        restored=len(done) - unrestored,
+        unrestored=unrestored,
+        pending=pending,
+        target=target,
+        cause=rollout.cause,
+    )
