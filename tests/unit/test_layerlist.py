@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from fakes import layer
+from tests.unit.fakes import layer
 from hypothesis import given
 from hypothesis import strategies as st
 from lamina.layerlist import find, name_of, split, swap

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from fakes import NOW, FakeFunctions, layer
+from tests.unit.fakes import NOW, FakeFunctions, layer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lamina.errors import RolloutClosed

@@ -44,7 +44,8 @@ def run(event: ConfirmEvent, reach: Gateways) -> Confirmed:
     rollout = reach.rollouts.get(event.rollout)
     if rollout is None:
         raise NothingToRestore(f"rollout {event.rollout} is not in the registry")
-    good, bad = [], []
+    good: list[Entry] = []
+    bad: list[Entry] = []
     for entry in reach.rollouts.entries(event.rollout):
         if entry.status in (EntryStatus.PLANNED, EntryStatus.LEFT_ALONE):
             continue

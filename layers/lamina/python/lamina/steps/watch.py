@@ -11,7 +11,7 @@ from lamina.culprit import Suspect, parse_errors, suspects
 from lamina.errors import RolloutClosed
 from lamina.model import Model
 from lamina.rollout import Entry, EntryStatus, Rollout, RolloutPolicy, RolloutStatus
-from lamina.verdict import Minute, Observed, Rules, Verdict, closed, judge, trace
+from lamina.verdict import Counts, Minute, Observed, Point, Rules, Verdict, closed, judge, trace
 
 if TYPE_CHECKING:
     from lamina.gateways.logs import Logs
@@ -222,7 +222,8 @@ def _record(
     points = [_point(point) for point in trace(observed, rules)]
     reach.store.write_json(verdict_key(rollout.rollout), {"verdict": whole, "trace": points})
     short = {name: value for name, value in whole.items() if name != "functions"}
-    reach.rollouts.witness(event.rollout, event.now, {"wave": event.wave, "decision": decision, "verdict": short})
+    look = {"at": event.now.isoformat(), "wave": event.wave, "decision": decision, "verdict": short}
+    reach.rollouts.witness(event.rollout, event.now, look)
     update: dict[str, object] = {
         "verdict": short,
         "suspects": tuple(asdict(suspect) for suspect in found),
@@ -238,15 +239,16 @@ def verdict_key(rollout: str) -> str:
     return f"rollouts/{rollout}/verdict.json"
 
 
-def _point(point: Any) -> dict[str, Any]:
+def _point(point: Point) -> dict[str, Any]:
     return {
         "start": point.start.isoformat(),
         "canary": _counts(point.canary),
-        "control": _counts(point.control),
+        "control": point.control,
+        "controlRate": point.control_rate,
         "lnE": point.ln_e,
         "threshold": point.threshold,
     }
 
 
-def _counts(counts: Any) -> dict[str, int]:
+def _counts(counts: Counts) -> dict[str, int]:
     return {"invocations": counts.invocations, "errors": counts.errors}

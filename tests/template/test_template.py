@@ -1,0 +1,225 @@
+"""The template against the design: one word for one thing, least privilege, sensible defaults, bounded time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Template = dict[str, Any]
+
+CHANGES = {"lambda:UpdateFunctionConfiguration", "lambda:PublishVersion", "lambda:UpdateAlias"}
+"""What changes a team's function."""
+
+NOTHING_FINER = {
+    "lambda:ListFunctions",
+    "cloudwatch:GetMetricData",
+    "logs:CreateLogDelivery",
+    "logs:GetLogDelivery",
+    "logs:UpdateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:DescribeResourcePolicies",
+    "logs:DescribeLogGroups",
+}
+"""Actions for which AWS offers no resource but *."""
+
+
+def of_type(template: Template, kind: str) -> dict[str, dict[str, Any]]:
+    return {name: one["Properties"] for name, one in template["Resources"].items() if one["Type"] == kind}
+
+
+def functions(template: Template) -> dict[str, dict[str, Any]]:
+    return of_type(template, "AWS::Serverless::Function")
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def statements(properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for policy in properties["Policies"]:
+        yield from policy.get("PolicyDocument", policy)["Statement"]
+
+
+def states(machine: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, state in machine["States"].items():
+        yield name, state
+        if "ItemProcessor" in state:
+            yield from states(state["ItemProcessor"])
+
+
+def invoked(machine: dict[str, Any]) -> dict[str, str]:
+    """State → the substitution that names its function."""
+    return {
+        name: re.fullmatch(r"\$\{(\w+)\}", state["Arguments"]["FunctionName"])[1]  # type: ignore[index]
+        for name, state in states(machine)
+        if str(state.get("Resource", "")).endswith(":lambda:invoke")
+    }
+
+
+def test_state_folder_logical_id_and_substitution_are_one_word(
+    template: Template, machines: dict[str, dict[str, Any]]
+) -> None:
+    used: set[str] = set()
+    for machine in machines.values():
+        for state, substitution in invoked(machine).items():
+            assert state == substitution
+            used.add(state)
+    assert used == set(functions(template))
+    assert {name.lower() for name in used} == {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
+    for name, properties in functions(template).items():
+        assert properties["CodeUri"] == f"functions/{name.lower()}/"
+        assert properties["FunctionName"] == {"Fn::Sub": f"${{AWS::StackName}}-{name.lower()}"}
+
+
+def test_every_substitution_is_given_and_used(template: Template) -> None:
+    for name, properties in of_type(template, "AWS::Serverless::StateMachine").items():
+        text = (ROOT / properties["DefinitionUri"]).read_text()
+        assert properties["DefinitionUri"] == f"statemachine/{name.lower()}.asl.yaml"
+        wanted = set(re.findall(r"\$\{(\w+)\}", text))
+        given = properties["DefinitionSubstitutions"]
+        assert wanted == set(given), name
+        for substitution, value in given.items():
+            expected = ({"Fn::GetAtt": [substitution, "Arn"]}, {"Ref": substitution}, {"Ref": "AWS::Partition"})
+            assert value in expected, f"{name}: {substitution}"
+
+
+def test_only_attach_and_restore_may_change_a_function_and_only_within_the_parameter(template: Template) -> None:
+    allowed = set()
+    for name, properties in functions(template).items():
+        for statement in statements(properties):
+            actions = set(as_list(statement["Action"])) & CHANGES
+            if not actions:
+                continue
+            if statement["Effect"] == "Deny":
+                assert "${AWS::StackName}-*" in json.dumps(statement["Resource"])
+                continue
+            allowed.add(name)
+            for resource in as_list(statement["Resource"]):
+                assert "${FunctionNames}" in resource["Fn::Sub"]
+    assert allowed == {"Attach", "Restore"}
+
+
+def test_whoever_may_change_functions_is_denied_lamina_s_own(template: Template) -> None:
+    for name in ("Attach", "Restore"):
+        denied = {
+            action
+            for statement in statements(functions(template)[name])
+            if statement["Effect"] == "Deny"
+            for action in as_list(statement["Action"])
+        }
+        assert denied == CHANGES
+
+
+def test_only_promote_moves_the_pointer_parameters(template: Template) -> None:
+    may = {
+        name
+        for name, properties in functions(template).items()
+        for statement in statements(properties)
+        if "ssm:PutParameter" in as_list(statement["Action"])
+    }
+    assert may == {"Promote"}
+
+
+def test_no_action_is_a_pattern_and_no_resource_is_everything_where_aws_offers_something_finer(
+    template: Template,
+) -> None:
+    owners = functions(template) | of_type(template, "AWS::Serverless::StateMachine") | of_type(template, "AWS::IAM::Role")
+    for name, properties in owners.items():
+        for statement in statements(properties):
+            actions = as_list(statement["Action"])
+            assert not [action for action in actions if "*" in action], name
+            if "*" in as_list(statement["Resource"]):
+                assert set(actions) <= NOTHING_FINER, name
+
+
+def test_roles_that_aws_services_assume_are_bounded_and_guarded(template: Template) -> None:
+    for name, properties in of_type(template, "AWS::IAM::Role").items():
+        assert "PermissionsBoundary" in properties, name
+    assert "PermissionsBoundary" in template["Globals"]["Function"]
+
+
+def test_every_parameter_has_a_default_and_a_description_that_says_something(template: Template) -> None:
+    assert template["Parameters"]
+    for name, parameter in template["Parameters"].items():
+        assert "Default" in parameter, name
+        assert len(parameter["Description"]) > 20, name
+    assert template["Parameters"]["FunctionNames"]["Default"] != "*"
+
+
+def test_a_state_waits_longer_than_its_function_may_take(
+    template: Template, machines: dict[str, dict[str, Any]]
+) -> None:
+    for machine in machines.values():
+        for state, body in states(machine):
+            if body["Type"] == "Task":
+                assert body["TimeoutSeconds"] > 0, state
+        for state, function in invoked(machine).items():
+            timeout = dict(states(machine))[state]["TimeoutSeconds"]
+            assert timeout >= functions(template)[function]["Timeout"], state
+
+
+def test_a_transient_failure_of_any_task_is_retried(machines: dict[str, dict[str, Any]]) -> None:
+    for name, machine in machines.items():
+        for state, body in states(machine):
+            if body["Type"] == "Task":
+                assert body.get("Retry"), f"{name}: {state}"
+
+
+def test_the_branch_of_a_variant_catches_everything(machines: dict[str, dict[str, Any]]) -> None:
+    branch = machines["update"]["States"]["Layers"]["ItemProcessor"]
+    for state, body in states(branch):
+        if body["Type"] == "Task":
+            assert any(catch["ErrorEquals"] == ["States.ALL"] for catch in body["Catch"]), state
+
+
+@pytest.mark.parametrize("state", ["Enroll", "Attach", "Watch", "Promote"])
+def test_whatever_fails_in_a_rollout_leads_to_the_rollback(
+    machines: dict[str, dict[str, Any]], state: str
+) -> None:
+    catches = machines["rollout"]["States"][state]["Catch"]
+    assert catches[-1]["ErrorEquals"] == ["States.ALL"]
+    assert catches[-1]["Next"] == "Rollback"
+
+
+def test_a_rollout_that_was_put_back_never_ends_green(machines: dict[str, dict[str, Any]]) -> None:
+    rollout = machines["rollout"]["States"]
+    assert rollout[rollout["Rollback"]["Next"]]["Type"] == "Fail"
+    assert all(rollout[catch["Next"]]["Type"] == "Fail" for catch in rollout["Rollback"]["Catch"])
+
+
+def test_rollouts_that_ended_badly_are_put_back_by_a_rule(template: Template) -> None:
+    rule = template["Resources"]["Recovery"]["Properties"]
+    detail = rule["EventPattern"]["detail"]
+    assert detail["stateMachineArn"] == [{"Ref": "Rollout"}]
+    assert set(detail["status"]) == {"ABORTED", "TIMED_OUT", "FAILED"}
+    assert rule["Targets"][0]["Arn"] == {"Ref": "Rollback"}
+
+
+def test_what_it_remembers_is_kept_encrypted_private_and_versioned(template: Template) -> None:
+    table, bucket = template["Resources"]["Registry"], template["Resources"]["Artifacts"]
+    assert table["DeletionPolicy"] == bucket["DeletionPolicy"] == "Retain"
+    assert table["Properties"]["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["Properties"]["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
+    assert bucket["Properties"]["VersioningConfiguration"]["Status"] == "Enabled"
+    assert bucket["Properties"]["BucketEncryption"]
+    assert all(bucket["Properties"]["PublicAccessBlockConfiguration"].values())
+    assert bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+
+
+def test_log_groups_are_not_kept_for_ever(template: Template) -> None:
+    for name, properties in of_type(template, "AWS::Logs::LogGroup").items():
+        assert properties["RetentionInDays"] == {"Ref": "LogRetentionDays"}, name
+
+
+def test_everything_is_traced(template: Template) -> None:
+    assert template["Globals"]["Function"]["Tracing"] == "Active"
+    for properties in of_type(template, "AWS::Serverless::StateMachine").values():
+        assert properties["Tracing"]["Enabled"] is True
