@@ -9,6 +9,8 @@ from typing import Any
 
 import boto3
 import pytest
+from moto import mock_aws
+
 from lamina.errors import InvalidInput, NothingToRestore, RolloutClosed, RolloutInProgress
 from lamina.fleet import Scope
 from lamina.gateways.registry import Layers, Runs, Table
@@ -18,8 +20,6 @@ from lamina.model import Change, LayerOutcome, LayerVersion, Outcome, Release, V
 from lamina.rollout import EntryStatus, RolloutPolicy, RolloutStatus
 from lamina.steps import attach, confirm, enroll, hold, promote, report, restore, watch
 from lamina.verdict import Minute
-from moto import mock_aws
-
 from tests.unit.fakes import NOW, FakeFunctions, layer
 
 VARIANT = Variant(variant="web-python313-arm64", layer="web", runtime="python3.13", architecture="arm64")
@@ -44,7 +44,11 @@ class FakeMetrics:
         self, dimensions: Mapping[str, Mapping[str, str]], start: datetime, end: datetime
     ) -> dict[str, tuple[Minute, ...]]:
         return {
-            key: tuple(m for m in self.traffic.get(tuple(sorted(wanted.items())), []) if start <= m.start < end and m.invocations)
+            key: tuple(
+                m
+                for m in self.traffic.get(tuple(sorted(wanted.items())), [])
+                if start <= m.start < end and m.invocations
+            )
             for key, wanted in dimensions.items()
         }
 
@@ -107,7 +111,12 @@ class House:
             now=event.pop("now", NOW),
         )
         reach: Any = enroll.Gateways(
-            self.functions, self.metrics, self.rollouts, self.layers, self.store, self.executions  # type: ignore[arg-type]
+            self.functions,
+            self.metrics,
+            self.rollouts,
+            self.layers,
+            self.store,
+            self.executions,  # type: ignore[arg-type]
         )
         return enroll.run(given, policy or RolloutPolicy(), "platform", event.pop("scope", SCOPE), reach)
 
@@ -120,10 +129,10 @@ class House:
         reach: Any = watch.Gateways(self.metrics, self.logs, self.rollouts, self.layers, self.store)  # type: ignore[arg-type]
         return watch.run(event, reach)
 
-    def restore(
-        self, raw: Any, execution: str = "back-1", time_left: Callable[[], bool] = ALWAYS
-    ) -> restore.Restored:
-        event = restore.RestoreEvent(input=raw, execution=f"arn:aws:states:r:a:execution:lamina-rollback:{execution}", now=NOW)
+    def restore(self, raw: Any, execution: str = "back-1", time_left: Callable[[], bool] = ALWAYS) -> restore.Restored:
+        event = restore.RestoreEvent(
+            input=raw, execution=f"arn:aws:states:r:a:execution:lamina-rollback:{execution}", now=NOW
+        )
         reach: Any = restore.Gateways(self.functions, self.rollouts, self.layers)  # type: ignore[arg-type]
         return restore.run(event, reach, SCOPE, time_left)
 
@@ -141,7 +150,12 @@ class House:
 
     def report(self, **event: Any) -> report.Reported:
         reach: Any = report.Gateways(
-            self.rollouts, self.layers, self.runs, self.store, self.topic, "arn:rollback"  # type: ignore[arg-type]
+            self.rollouts,
+            self.layers,
+            self.runs,
+            self.store,
+            self.topic,
+            "arn:rollback",  # type: ignore[arg-type]
         )
         return report.run(report.ReportEvent.model_validate({"now": NOW, **event}).root, reach)
 

@@ -29,7 +29,7 @@ from lamina.page import (
 from lamina.page import Outcome as PageOutcome
 from lamina.rollout import Entry, EntryStatus, Rollout, RolloutStatus
 from lamina.steps.watch import verdict_key
-from lamina.verdict import Counts, Point
+from lamina.verdict import Point
 
 if TYPE_CHECKING:
     from lamina.gateways.registry import Layers, Runs
@@ -188,7 +188,7 @@ def _page(
         verdict=Judgement.from_json(seen["verdict"]) if "verdict" in seen else None,
         alpha=rollout.policy.alpha,
         tolerance=rollout.policy.tolerance,
-        points=tuple(_point(point) for point in seen.get("trace", ())),
+        points=tuple(Point.from_json(point) for point in seen.get("trace", ())),
         suspects=tuple(_suspect(suspect) for suspect in rollout.suspects),
         held_back=tuple(sorted(rollout.held_back.items())),
         functions=tuple(_function(rollout, entry) for entry in entries),
@@ -287,17 +287,6 @@ def _changes(changes: Sequence[Change]) -> tuple[PackageChange, ...]:
     return tuple(
         PackageChange(package=change.package, old=change.from_, new=change.to, direct=change.direct)
         for change in changes
-    )
-
-
-def _point(raw: Mapping[str, Any]) -> Point:
-    return Point(
-        start=datetime.fromisoformat(raw["start"]),
-        canary=Counts(**raw["canary"]),
-        control=raw["control"],
-        control_rate=raw["controlRate"],
-        ln_e=raw["lnE"],
-        threshold=raw["threshold"],
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from lamina.bundle import Manifest
-from lamina.culprit import ErrorRecord, suspects
+from lamina.culprit import parse_errors, suspects
 from lamina.errors import VerifyFailed
 from lamina.explain import Explanation
 from lamina.model import LayerVersion, Model, ObjectKey, Release, Variant
@@ -84,9 +85,7 @@ def run(event: VerifyEvent, reach: Gateways) -> Verified:
     )
     if not judgement.accepted:
         reach.layers.record(release.model_copy(update={"status": "rejected"}))
-    return Verified(
-        accepted=judgement.accepted, culprits=culprits, message=judgement.message, findings=findings
-    )
+    return Verified(accepted=judgement.accepted, culprits=culprits, message=judgement.message, findings=findings)
 
 
 def _probe(event: VerifyEvent, version: LayerVersion, release: Release, reach: Gateways) -> ProbeAnswer:
@@ -103,3 +102,29 @@ def _read(store: Store, key: ObjectKey, variant: str) -> object:
     if value is None:
         raise VerifyFailed(f"{variant}: {key} is missing from the artifacts bucket; start the update again")
     return value
+
+
+def _culprits(judgement: Judgement, release: Release, manifest: Manifest) -> tuple[str, ...]:
+    """The changed packages that the failures point at.
+
+    Where they point at none, it is those whose own modules fail, else the whole update: a candidate that does not
+    import must not be offered again and again. A first release has nobody to suspect but what the failures name.
+    """
+    found = suspects(
+        parse_errors(_as_log(failure) for failure in judgement.rejecting),
+        [(change.package, change.from_, change.to) for change in release.changes],
+        {name: package.modules for name, package in manifest.packages.items()},
+        {name: package.requires for name, package in manifest.packages.items()},
+    )
+    if found:
+        return tuple(suspect.package for suspect in found)
+    failing = {failure.module for failure in judgement.rejecting}
+    moved = [change.package for change in release.changes if change.from_ is not None and change.to is not None]
+    owners = [name for name in moved if name in manifest.packages and failing & set(manifest.packages[name].modules)]
+    return tuple(owners or moved)
+
+
+def _as_log(failure: ImportFailure) -> str:
+    """The failure as Lambda logs one, which is what `parse_errors` reads."""
+    trace = failure.traceback.splitlines()
+    return json.dumps({"errorType": failure.type, "errorMessage": failure.message, "stackTrace": trace})

@@ -11,7 +11,7 @@ from lamina.culprit import Suspect, parse_errors, suspects
 from lamina.errors import RolloutClosed
 from lamina.model import Model
 from lamina.rollout import Entry, EntryStatus, Rollout, RolloutPolicy, RolloutStatus
-from lamina.verdict import Counts, Minute, Observed, Point, Rules, Verdict, closed, judge, trace
+from lamina.verdict import Counts, Minute, Observed, Rules, Verdict, closed, judge, trace
 
 if TYPE_CHECKING:
     from lamina.gateways.logs import Logs
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lamina.gateways.rollouts import Rollouts
     from lamina.gateways.store import Store
 
-_SETTLING = timedelta(minutes=2)
-"""A changed `$LATEST` serves some invocations with its old layers until its update has settled."""
+_SETTLING = timedelta(minutes=1)
+"""What a change of `$LATEST` may take to settle: until then some invocations still have the old layers."""
 
 _SUSPICION = 0.3
 """The confidence from which a suspect is called a culprit."""
@@ -154,8 +154,10 @@ def _observe(rollout: Rollout, entries: Sequence[Entry], now: datetime, reach: G
 
 def _since(entry: Entry) -> datetime:
     assert entry.attached_at is not None
-    minute = entry.attached_at.replace(second=0, microsecond=0)
-    return minute if entry.strategy == "alias" else minute + timedelta(minutes=1) + _SETTLING
+    if entry.strategy == "alias":
+        # Its new version was never invoked before, so that every datapoint of it counts.
+        return entry.attached_at.replace(second=0, microsecond=0)
+    return entry.attached_at + _SETTLING
 
 
 def _canary_dimensions(entry: Entry) -> Mapping[str, str]:
@@ -219,7 +221,7 @@ def _record(
     reach: Gateways,
 ) -> None:
     whole = verdict.to_json()
-    points = [_point(point) for point in trace(observed, rules)]
+    points = [point.to_json() for point in trace(observed, rules)]
     reach.store.write_json(verdict_key(rollout.rollout), {"verdict": whole, "trace": points})
     short = {name: value for name, value in whole.items() if name != "functions"}
     look = {"at": event.now.isoformat(), "wave": event.wave, "decision": decision, "verdict": short}
@@ -237,17 +239,6 @@ def _record(
 def verdict_key(rollout: str) -> str:
     """Where a rollout's newest verdict lies in the artifacts bucket, with its course minute by minute."""
     return f"rollouts/{rollout}/verdict.json"
-
-
-def _point(point: Point) -> dict[str, Any]:
-    return {
-        "start": point.start.isoformat(),
-        "canary": _counts(point.canary),
-        "control": point.control,
-        "controlRate": point.control_rate,
-        "lnE": point.ln_e,
-        "threshold": point.threshold,
-    }
 
 
 def _counts(counts: Counts) -> dict[str, int]:
