@@ -1,0 +1,41 @@
+"""Bundle: packs lock, build script and build settings, so that the build needs no rights in this account.
+
+In: `BundleEvent`. Out: `Bundled`. Reads the definitions and builder layers; calls the artifacts bucket.
+"""
+
+from __future__ import annotations
+
+import os
+
+import boto3
+from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.parser import event_parser
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from lamina.bundle import BUILDER_FILES
+from lamina.definition import definition_of
+from lamina.gateways.store import Store
+from lamina.settings import Settings
+from lamina.steps.bundle import BundleEvent, Gateways, run
+
+logger = Logger()
+tracer = Tracer()
+metrics = Metrics()
+settings = Settings.from_environment(os.environ)
+
+BUILDER = {name: (settings.builder / name).read_bytes() for name in BUILDER_FILES}
+REACH = Gateways(store=Store(boto3.client("s3"), settings.artifacts))
+
+
+@logger.inject_lambda_context(correlation_id_path="run")
+@tracer.capture_lambda_handler
+@metrics.log_metrics
+@event_parser(model=BundleEvent)
+def handler(event: BundleEvent, context: LambdaContext) -> dict[str, object]:
+    """Pack one variant's build."""
+    logger.append_keys(run=event.run, variant=event.variant.variant)
+    bundled = run(event, definition_of(settings.definitions, event.variant.layer), BUILDER, REACH)
+    metrics.add_metric(name="BuildsBundled", unit=MetricUnit.Count, value=1)
+    logger.info("bundled", extra=bundled.to_json())
+    return bundled.to_json()

@@ -1,0 +1,51 @@
+"""Verify: imports everything that a candidate holds in a real function, before any other function sees it.
+
+In: `VerifyEvent`. Out: `Verified`. Calls lambda:CreateFunction, GetFunction, InvokeFunction and DeleteFunction on its
+own probe functions, the registry and the artifacts bucket.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import boto3
+from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.parser import event_parser
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+
+from lamina.gateways.probes import TIMEOUT_S, Probes
+from lamina.gateways.registry import Layers, Table
+from lamina.gateways.store import Store
+from lamina.settings import Settings
+from lamina.steps.verify import Gateways, VerifyEvent, run
+
+logger = Logger()
+tracer = Tracer()
+metrics = Metrics()
+settings = Settings.from_environment(os.environ, "PROBE_PREFIX", "PROBE_ROLE")
+
+PROBE = (Path(__file__).parent / "probe" / "probe.py").read_bytes()
+# An invocation answers when the probe is done; a client that gave up earlier would invoke it a second time.
+PATIENT = Config(read_timeout=TIMEOUT_S + 30, retries={"mode": "standard", "total_max_attempts": 5})
+REACH = Gateways(
+    probes=Probes(boto3.client("lambda", config=PATIENT), settings.probe_role, PROBE),
+    layers=Layers(Table(boto3.client("dynamodb"), settings.registry)),
+    store=Store(boto3.client("s3"), settings.artifacts),
+    prefix=settings.probe_prefix,
+)
+
+
+@logger.inject_lambda_context(correlation_id_path="run")
+@tracer.capture_lambda_handler
+@metrics.log_metrics
+@event_parser(model=VerifyEvent)
+def handler(event: VerifyEvent, context: LambdaContext) -> dict[str, object]:
+    """Prove one candidate."""
+    logger.append_keys(run=event.run, variant=event.variant.variant)
+    verified = run(event, REACH)
+    metrics.add_metric(name="CandidatesRejected", unit=MetricUnit.Count, value=int(not verified.accepted))
+    logger.info("verified", extra={"accepted": verified.accepted, "said": verified.message})
+    return verified.to_json()
