@@ -80,6 +80,8 @@ class LambdaEngine:
         self.region = region
         # Called while the change is made: they return quickly, and ask Lambda nothing.
         self.on_change: list[Callable[[FunctionChange], None]] = []
+        # Names of functions that give way to everything else on this machine, as traffic does to a build.
+        self.background: set[str] = set()
         self.files = Files(work)
         self.settler = Settler(update_seconds)
         self.random = random.Random(seed)
@@ -296,6 +298,7 @@ class LambdaEngine:
             layers=self.files.merged([layer.archive.content for layer in release.layers]),
             log_stream=stream,
             variables=variables,
+            background=release.function in self.background,
         )
 
     def _credentials_of(self, release: Release) -> tuple[str, str, str]:

@@ -50,6 +50,7 @@ class Blueprint:
     layers: Path
     log_stream: str
     variables: Mapping[str, str]  # the function's and Lambda's own, without those that depend on paths
+    background: bool = False  # gives way to everything else on this machine
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,7 @@ class Environment:
             cwd=task,
             output=self.folder / "log",
             mounts=mounts if hidden else None,
+            background=blueprint.background,
         )
 
     def _connected(self) -> bool:

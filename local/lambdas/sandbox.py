@@ -67,15 +67,26 @@ class Sandbox:
         return self.namespaces and not any(path.is_relative_to(hidden) for path in paths for hidden in _HIDDEN)
 
     def start(
-        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, output: Path, mounts: Sequence[Mount] | None
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str,
+        output: Path,
+        mounts: Sequence[Mount] | None,
+        background: bool = False,
     ) -> int:
-        """Start a command as an environment of its own; returns the process ID that `kill` and `alive` take."""
+        """Start a command as an environment of its own; returns the process ID that `kill` and `alive` take.
+
+        In the `background` it gives way to everything else on this machine.
+        """
         with self._condition:
             self._number += 1
             number = self._number
             request = {
                 "start": number, "argv": list(argv), "env": dict(env), "cwd": cwd, "output": str(output),
                 "mounts": None if mounts is None else [mount.wire() for mount in mounts],
+                "background": background,
             }  # fmt: skip
             self._send(request)
             if not self._condition.wait_for(lambda: number in self._started, _PATIENCE):

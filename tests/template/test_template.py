@@ -131,7 +131,9 @@ def test_only_promote_moves_the_pointer_parameters(template: Template) -> None:
 def test_no_action_is_a_pattern_and_no_resource_is_everything_where_aws_offers_something_finer(
     template: Template,
 ) -> None:
-    owners = functions(template) | of_type(template, "AWS::Serverless::StateMachine") | of_type(template, "AWS::IAM::Role")
+    owners = (
+        functions(template) | of_type(template, "AWS::Serverless::StateMachine") | of_type(template, "AWS::IAM::Role")
+    )
     for name, properties in owners.items():
         for statement in statements(properties):
             actions = as_list(statement["Action"])
@@ -181,9 +183,7 @@ def test_the_branch_of_a_variant_catches_everything(machines: dict[str, dict[str
 
 
 @pytest.mark.parametrize("state", ["Enroll", "Attach", "Watch", "Promote"])
-def test_whatever_fails_in_a_rollout_leads_to_the_rollback(
-    machines: dict[str, dict[str, Any]], state: str
-) -> None:
+def test_whatever_fails_in_a_rollout_leads_to_the_rollback(machines: dict[str, dict[str, Any]], state: str) -> None:
     catches = machines["rollout"]["States"][state]["Catch"]
     assert catches[-1]["ErrorEquals"] == ["States.ALL"]
     assert catches[-1]["Next"] == "Rollback"

@@ -4,6 +4,7 @@ import math
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lamina.cohorts import Member, choose, exposed
 from lamina.rollout import RolloutPolicy
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.fakes import layer
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lamina.layerlist import find, name_of, split, swap
+from tests.unit.fakes import layer
 
 names = st.sampled_from(["web", "data", "logs", "old-web", "tracing"])
 arns = st.builds(layer, names, st.integers(1, 99))

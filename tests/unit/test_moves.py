@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 
 import pytest
-from tests.unit.fakes import NOW, FakeFunctions, layer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lamina.errors import RolloutClosed
 from lamina.fleet import FunctionChange
 from lamina.moves import Move, by_hand, confirm
 from lamina.rollout import Entry, EntryStatus, RolloutPolicy, Snapshot
 from lamina.steps.changing import bring, put_back
 from lamina.steps.enroll import examine
+from tests.unit.fakes import NOW, FakeFunctions, layer
 
 OLD, NEW = layer("web", 1), layer("web", 2)
 LAYERS = (layer("logs", 4), OLD, layer("tracing", 9))
@@ -127,10 +129,8 @@ def test_wherever_attaching_dies_restoring_ends_on_the_old_release(alias: str | 
             raise Killed
 
     functions.before_apply = die
-    try:
+    with contextlib.suppress(Killed):
         go(functions, journal, canary())
-    except Killed:
-        pass
     functions.before_apply = lambda change: None
     if journal.entry.status is not EntryStatus.PLANNED:
         assert back(functions, journal).status is EntryStatus.RESTORED
@@ -154,10 +154,8 @@ def test_a_step_that_was_stopped_but_is_not_dead_changes_nothing_after_the_resto
         count += 1
 
     functions.before_apply = restore_meanwhile
-    try:
+    with contextlib.suppress(RolloutClosed):
         go(functions, journal, canary())
-    except RolloutClosed:
-        pass
     if journal.closed:
         assert functions.serving("app", alias) == LAYERS
         assert functions.latest["app"].layers == LAYERS

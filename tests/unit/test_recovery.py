@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from lamina.errors import InvalidInput
 from lamina.recovery import ReturnTo, UndoRollout, parse
 

@@ -87,7 +87,7 @@ def _canaries(members: Sequence[Member], policy: RolloutPolicy) -> tuple[tuple[F
         chosen.append(member)
         expected += exposed(member, policy) * policy.max_minutes * _IN_TIME
     per_minute = sum(exposed(member, policy) for member in chosen)
-    text = f"{len(chosen)} of {len(members)} functions: together they send the candidate {per_minute:.3g} invocations a minute"
+    text = f"{len(chosen)} of {len(members)} functions; they send the candidate {per_minute:.3g} invocations a minute"
     if expected >= needed:
         text += f", enough to conclude within {policy.max_minutes} minutes"
     else:

@@ -93,7 +93,9 @@ def line(outcome: LayerOutcome) -> str:
     if outcome.culprits:
         parts.append(f"Caused by {', '.join(outcome.culprits)}.")
     if outcome.held_back:
-        parts.append("Held back from now on: " + ", ".join(f"{n} {v}" for n, v in sorted(outcome.held_back.items())) + ".")
+        parts.append(
+            "Held back from now on: " + ", ".join(f"{n} {v}" for n, v in sorted(outcome.held_back.items())) + "."
+        )
     if outcome.message:
         parts.append(outcome.message)
     return ". ".join((parts[0], " ".join(parts[1:]))) if len(parts) > 1 else parts[0]

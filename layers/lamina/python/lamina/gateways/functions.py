@@ -21,14 +21,37 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
 _BOOKKEEPING = frozenset(
-    "CodeSha256 CodeSize ConfigSha256 Description FunctionArn LastModified LastUpdateStatus LastUpdateStatusReason "
-    "LastUpdateStatusReasonCode Layers MasterArn RevisionId RuntimeVersionConfig State StateReason StateReasonCode "
-    "Version".split()
+    {
+        "CodeSha256",
+        "CodeSize",
+        "ConfigSha256",
+        "Description",
+        "FunctionArn",
+        "LastModified",
+        "LastUpdateStatus",
+        "LastUpdateStatusReason",
+        "LastUpdateStatusReasonCode",
+        "Layers",
+        "MasterArn",
+        "RevisionId",
+        "RuntimeVersionConfig",
+        "State",
+        "StateReason",
+        "StateReasonCode",
+        "Version",
+    }
 )
+"""What may differ between two views of a function that behave alike, or is compared by itself."""
 
 _REFUSALS = frozenset(
-    "InvalidParameterValueException ResourceNotFoundException AccessDeniedException CodeStorageExceededException "
-    "CodeVerificationFailedException InvalidCodeSignatureException".split()
+    {
+        "AccessDeniedException",
+        "CodeStorageExceededException",
+        "CodeVerificationFailedException",
+        "InvalidCodeSignatureException",
+        "InvalidParameterValueException",
+        "ResourceNotFoundException",
+    }
 )
 
 

@@ -18,9 +18,7 @@ _ROUNDS = 30
 """A function whose state keeps changing under Lamina's hands is left to whoever is changing it."""
 
 
-def bring(
-    entry: Entry, move: moves.Move, functions: Functions, note: Callable[[Entry], None], now: datetime
-) -> Entry:
+def bring(entry: Entry, move: moves.Move, functions: Functions, note: Callable[[Entry], None], now: datetime) -> Entry:
     """Bring one function to the candidate, or leave it as it was and say why.
 
     Args:
@@ -86,12 +84,12 @@ def put_back(entry: Entry, candidate: str, functions: Functions) -> Entry:
             functions.settle(entry.function)
         except Refused as refusal:
             return entry.model_copy(update={"status": EntryStatus.UNRESTORED, "reason": str(refusal)})
-    return entry.model_copy(update={"status": EntryStatus.UNRESTORED, "reason": "it kept being changed by somebody else"})
+    return entry.model_copy(
+        update={"status": EntryStatus.UNRESTORED, "reason": "it kept being changed by somebody else"}
+    )
 
 
-def _abandon(
-    entry: Entry, candidate: str, reason: str, functions: Functions, note: Callable[[Entry], None]
-) -> Entry:
+def _abandon(entry: Entry, candidate: str, reason: str, functions: Functions, note: Callable[[Entry], None]) -> Entry:
     if entry.status is not EntryStatus.PLANNED:
         restored = put_back(entry, candidate, functions)
         if restored.status is EntryStatus.UNRESTORED:

@@ -70,8 +70,6 @@ def _check(rollout: Rollout, entry: Entry, reach: Gateways) -> Entry:
 def _text(rollout: Rollout, bad: list[Entry]) -> str:
     if not bad:
         return f"{rollout.variant}: every function is where it should be."
-    lines = [
-        f"{entry.function}: {entry.reason}. By hand: {moves.by_hand(entry)}" for entry in bad[:20]
-    ]
+    lines = [f"{entry.function}: {entry.reason}. By hand: {moves.by_hand(entry)}" for entry in bad[:20]]
     more = f" … and {len(bad) - 20} more, see the report." if len(bad) > 20 else ""
     return f"{rollout.variant}: {len(bad)} function(s) could not be put back. " + " | ".join(lines) + more

@@ -131,7 +131,9 @@ def of_rollout(event: RolloutReportEvent, reach: Gateways) -> Reported:
         lost = [entry for entry in entries if entry.status is EntryStatus.UNRESTORED]
         help_ = "".join(f"\n{entry.function}: {entry.reason}. By hand:\n  {by_hand(entry)}\n" for entry in lost[:50])
         where = f"Report: s3://{reach.store.bucket}/{key}"
-        reach.topic.tell(f"Lamina: {rollout.variant} {page.outcome.replace('_', ' ')}", f"{page.summary}\n{help_}\n{where}\n")
+        reach.topic.tell(
+            f"Lamina: {rollout.variant} {page.outcome.replace('_', ' ')}", f"{page.summary}\n{help_}\n{where}\n"
+        )
     return Reported(report=key, all_well=good, text=page.summary[:1500])
 
 
@@ -237,9 +239,7 @@ def _summary(rollout: Rollout, entries: Sequence[Entry]) -> str:
             return f"V{name[1:]} is being rolled out."
 
 
-def _waves(
-    rollout: Rollout, entries: Sequence[Entry], looks: Sequence[Mapping[str, Any]]
-) -> tuple[WaveLine, ...]:
+def _waves(rollout: Rollout, entries: Sequence[Entry], looks: Sequence[Mapping[str, Any]]) -> tuple[WaveLine, ...]:
     lines = []
     for number, wave in enumerate(rollout.waves):
         mine = [entry.attached_at for entry in entries if entry.wave == number and entry.attached_at]

@@ -88,8 +88,8 @@ def run(
     ):
         if request.version is not None:
             raise InvalidInput(
-                f"{request.variant}: rollout {under_way.rollout} is under way, so nothing was changed. Put it back first "
-                f'with {{"layer": "{request.variant}"}}, then ask for version {request.version} again.'
+                f"{request.variant}: rollout {under_way.rollout} is under way, so nothing was changed. Put it back "
+                f'first with {{"layer": "{request.variant}"}}, then ask for version {request.version} again.'
             )
         undo = UndoRollout(under_way.rollout, "person", "a person asked for the rollback")
         return _undo(undo, event, reach, time_left)
