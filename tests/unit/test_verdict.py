@@ -290,6 +290,15 @@ def test_a_noisy_function_in_a_later_wave_neither_blocks_nor_blames() -> None:
     assert next(f for f in verdict.functions if f.function == "flaky-2").kind == "undecided"
 
 
+def test_a_wave_s_minutes_count_from_its_last_attach() -> None:
+    """GIVEN a wave whose first function was attached eight minutes before its last, THEN the last gets its minutes too."""
+    canary = with_alias("fetch-1", 40, 6, 54)
+    first = with_alias("fetch-5", 8, 6, 54, since=START + 30 * MINUTE, cohort=1)
+    last = with_alias("fetch-6", 2, 6, 54, since=START + 38 * MINUTE, cohort=1)
+    early = ask(canary, first, last, after=44)
+    assert (early.next, "0 of 5 minutes" in early.reason or "2 of 5 minutes" in early.reason) == ("wait", True)
+
+
 def test_what_the_canary_proved_is_not_lost_in_a_noisy_wave() -> None:
     chance = random.Random(4)
     since = START + 32 * MINUTE

@@ -86,7 +86,6 @@ def attach(
                 update={
                     "status": EntryStatus.ATTACHED if move.weight is not None else EntryStatus.COMPLETED,
                     "after": Snapshot(layers=latest.layers),
-                    "attached_at": entry.attached_at or latest.modified,
                 }
             )
         )

@@ -292,8 +292,10 @@ def _patience(
         return by_default, "No function has the new release, so nothing is known about it.", 1
     newest = max(track.seen.cohort for track in tracks)
     wave = [track for track in tracks if track.seen.cohort == newest]
-    wave_minutes = len({m.start for track in wave for m in track.canary if m.invocations})
-    wave_elapsed = (now - max(track.seen.since for track in wave)) / MINUTE
+    # A wave's minutes count from its last function's attach: attaching takes longer than a minute in a large one.
+    complete = max(track.seen.since for track in wave)
+    wave_minutes = len({m.start for track in wave for m in track.canary if m.invocations and m.start >= complete})
+    wave_elapsed = (now - complete) / MINUTE
     elapsed = (now - min(track.seen.since for track in first_cohort(tracks))) / MINUTE
     idle = wave_minutes < rules.min_minutes and wave_elapsed >= rules.max_minutes
     rates = _rates(shown, rules)

@@ -26,7 +26,7 @@ def bring(entry: Entry, move: moves.Move, functions: Functions, note: Callable[[
         move: what the wave is to do.
         functions: the gateway.
         note: writes the journal; raises `RolloutClosed` once nothing more may be changed.
-        now: the moment from which an alias counts as attached.
+        now: the moment of attaching, should Lambda not tell.
     """
     for _ in range(_ROUNDS):
         latest = functions.read(entry.function)
@@ -38,7 +38,9 @@ def bring(entry: Entry, move: moves.Move, functions: Functions, note: Callable[[
             case moves.LeaveAlone(reason=reason):
                 return _abandon(entry, move.candidate, reason, functions, note)
             case moves.Finished(entry=done):
-                done = done.model_copy(update={"attached_at": done.attached_at or now, "reason": ""})
+                # Lambda's own word for when the layers were changed, which a retried step reads just the same.
+                attached = done.attached_at or (latest.modified if latest else None) or now
+                done = done.model_copy(update={"attached_at": attached, "reason": ""})
                 note(done)
                 return done
             case moves.Apply(change=change, entry=noted):
