@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from samcli.yamlhelper import yaml_parse
@@ -13,7 +14,7 @@ from samcli.yamlhelper import yaml_parse
 from local.deploy.context import Context, shape, tags
 from local.deploy.errors import DeployError
 from local.deploy.intrinsics import Created
-from local.deploy.packages import build_function, build_layer, zip_folder
+from local.deploy.packages import build_function, build_layer, make_layer, zip_folder
 from local.deploy.properties import Properties, to_api
 from local.deploy.translate import PLACE
 
@@ -51,9 +52,11 @@ def layer(context: Context, logical: str, given: Properties) -> Created:
         method = context.build_methods.get(original)
         if method is None:
             archive = zip_folder(folder)
-        elif method.startswith("python"):
+        elif method.startswith("python") or method == "makefile":
             runtimes = [runtime for runtime in request.get("CompatibleRuntimes", []) if runtime.startswith("python")]
-            archive = build_layer(folder, (runtimes or [method])[0], context.cache)
+            runtime = next(iter(runtimes), method)
+            build = partial(make_layer, original) if method == "makefile" else build_layer
+            archive = build(folder, runtime, context.cache)
         else:
             raise DeployError(f"{given.where}: the BuildMethod {method} is not supported here")
         content = _stored(context, f"{original}.zip", archive)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,38 @@ def build_layer(folder: Path, runtime: str, cache: Path) -> bytes:
     return _built(folder, runtime, cache, "python", skip_requirements=True)
 
 
+def make_layer(target: str, folder: Path, runtime: str, cache: Path) -> bytes:
+    """A layer as the folder's Makefile makes it (`make build-<target>`), for this machine and a runtime.
+
+    The Makefile finds `PYTHON`, `MACHINE` and `INSTALL` (a command that takes pip's options) in its variables.
+
+    Raises:
+        DeployError: the Makefile fails; its own words say why.
+    """
+    key = _key(folder, f"{runtime} {target}")
+    kept = cache / "packages" / f"{key}.zip"
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as temporary:
+            python = str(find(runtime))
+            command = [
+                "make", "--silent", f"build-{target}", f"ARTIFACTS_DIR={temporary}", f"PYTHON={python}",
+                f"MACHINE={platform.machine()}",
+                f"INSTALL={shlex.quote(_uv())} pip install --python {shlex.quote(python)} --link-mode copy",
+            ]  # fmt: skip
+            # A make that this process runs under is not to take part in this one.
+            outer = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+            environment = {**_indexes(), **outer}
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+            if done.returncode:
+                raise DeployError(f"{folder}: make build-{target} failed: {done.stderr.strip()[-2000:]}")
+            (Path(temporary) / "python/.lock").unlink(missing_ok=True)
+            fresh = kept.with_suffix(".partial")
+            fresh.write_bytes(zip_folder(Path(temporary), bytecode=True))
+            fresh.replace(kept)
+    return kept.read_bytes()
+
+
 def build_function(folder: Path, runtime: str, cache: Path) -> bytes:
     """A function's zip: the folder as it is, with its requirements.txt installed beside the code if it has one."""
     if not (folder / "requirements.txt").is_file():
@@ -58,10 +91,7 @@ def build_function(folder: Path, runtime: str, cache: Path) -> bytes:
 def _built(folder: Path, runtime: str, cache: Path, place: str, *, skip_requirements: bool) -> bytes:
     if not (folder / "requirements.txt").is_file():
         raise DeployError(f"{folder}: a BuildMethod needs a requirements.txt here")
-    key = hashlib.sha256(f"{_RECIPE} {runtime} {place} {platform.machine()}".encode())
-    for name, path in _files(folder):
-        key.update(f"\0{name}\0{len(path.read_bytes())}\0".encode() + path.read_bytes())
-    kept = cache / "packages" / f"{key.hexdigest()[:32]}.zip"
+    kept = cache / "packages" / f"{_key(folder, f'{runtime} {place}')}.zip"
     if kept.is_file():
         return kept.read_bytes()
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -83,6 +113,13 @@ def _built(folder: Path, runtime: str, cache: Path, place: str, *, skip_requirem
         partial.write_bytes(archive)
         partial.replace(kept)
     return archive
+
+
+def _key(folder: Path, how: str) -> str:
+    key = hashlib.sha256(f"{_RECIPE} {how} {platform.machine()}".encode())
+    for name, path in _files(folder):
+        key.update(f"\0{name}\0{len(path.read_bytes())}\0".encode() + path.read_bytes())
+    return key.hexdigest()[:32]
 
 
 def _install(requirements: Path, runtime: str, target: Path) -> None:
