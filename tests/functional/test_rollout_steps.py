@@ -504,3 +504,19 @@ def test_a_function_that_cannot_be_put_back_is_told_of_with_the_commands(house: 
     house.hold(rollout="web-v2", cause={"kind": "error", "text": "x"}, unrestored=1)
     house.report(rollout="web-v2")
     assert "aws lambda update-function-configuration" in house.topic.told[0][1]
+
+
+def test_two_rollbacks_of_one_rollout_at_once_come_to_one_end(house: House) -> None:
+    fleet(house, latest=2)
+    house.enroll()
+    house.attach(0)
+    mine = house.restore({"layer": VARIANT.variant})
+    theirs = house.restore({"rollout": "web-v2", "cause": {"kind": "error", "text": "Watch failed"}})
+    assert mine.rollout == theirs.rollout == "web-v2"
+    for _ in range(2):
+        assert house.confirm().unrestored == 0
+        house.hold(rollout="web-v2", cause={"kind": "error", "text": "x"})
+    rollout = house.rollouts.get("web-v2")
+    assert rollout is not None
+    assert (rollout.status, rollout.cause) == (RolloutStatus.ROLLED_BACK, "a person asked for the rollback")
+    assert house.restore({"layer": VARIANT.variant}, "back-2").target == 1

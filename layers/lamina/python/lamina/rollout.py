@@ -44,6 +44,10 @@ TOUCHED = frozenset({EntryStatus.ATTACHING, EntryStatus.ATTACHED, EntryStatus.CO
 """The statuses of functions that Lamina has, or may have, changed."""
 
 
+ENDED = frozenset({RolloutStatus.ROLLED_BACK, RolloutStatus.PROMOTED, RolloutStatus.FAILED})
+"""The statuses that nothing follows."""
+
+
 class RolloutPolicy(RolloutTable):
     """The ``[rollout]`` table of a layer definition, as it was when the rollout began."""
 

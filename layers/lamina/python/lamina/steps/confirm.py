@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from lamina import moves
-from lamina.errors import NothingToRestore
+from lamina.errors import NothingToRestore, RolloutClosed
 from lamina.model import Model
 from lamina.rollout import Entry, EntryStatus, Rollout
 
@@ -51,7 +52,9 @@ def run(event: ConfirmEvent, reach: Gateways) -> Confirmed:
             continue
         checked = _check(rollout, entry, reach)
         if checked != entry:
-            reach.rollouts.note(event.rollout, checked, rollout.status)
+            # A second rollback may have closed the rollout meanwhile; what was read is true all the same.
+            with suppress(RolloutClosed):
+                reach.rollouts.note(event.rollout, checked, rollout.status)
         (bad if checked.status is EntryStatus.UNRESTORED else good).append(checked)
     return Confirmed(restored=len(good), unrestored=len(bad), text=_text(rollout, bad))
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import Field, RootModel
 
-from lamina.errors import NothingToRestore
+from lamina.errors import NothingToRestore, RolloutClosed
 from lamina.model import Change, HeldBack, Model, Release
-from lamina.rollout import Rollout, RolloutStatus
+from lamina.rollout import ENDED, Rollout, RolloutStatus
 
 if TYPE_CHECKING:
     from lamina.gateways.registry import Layers
@@ -81,18 +82,20 @@ def close(event: RollbackEvent, reach: Gateways) -> Held:
     rollout = reach.rollouts.get(event.rollout)
     if rollout is None:
         raise NothingToRestore(f"rollout {event.rollout} is not in the registry")
+    if rollout.status in ENDED:
+        return Held(held_back=rollout.held_back)
     release = reach.layers.release(rollout.variant, rollout.candidate.version)
     held = _hold(culprits_of(rollout, release), release, rollout.cause, rollout.run, event.now)
     reach.layers.hold_back(rollout.variant, held)
     if release is not None and rollout.kind == "update":
         reach.layers.record(release.model_copy(update={"status": "rolled_back"}))
-    if rollout.status is RolloutStatus.ROLLING_BACK or rollout.kind == "rollback":
-        failed = event.unrestored > 0
-        ending = {
-            "status": RolloutStatus.FAILED if failed else RolloutStatus.ROLLED_BACK,
-            "closed": event.now,
-            "held_back": {entry.package: entry.version for entry in held},
-        }
+    ending = {
+        "status": RolloutStatus.FAILED if event.unrestored else RolloutStatus.ROLLED_BACK,
+        "closed": event.now,
+        "held_back": {entry.package: entry.version for entry in held},
+    }
+    # Two rollbacks of one rollout may run at once; the first to come here closes it.
+    with suppress(RolloutClosed):
         reach.rollouts.save(rollout.model_copy(update=ending), rollout.status)
     reach.rollouts.release(rollout.variant, rollout.rollout)
     return Held(held_back={entry.package: entry.version for entry in held})

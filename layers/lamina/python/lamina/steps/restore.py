@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from lamina.errors import InvalidInput, NothingToRestore, RolloutInProgress
+from lamina.errors import InvalidInput, NothingToRestore, RolloutClosed, RolloutInProgress
 from lamina.fleet import Scope, outside, users_of
 from lamina.layerlist import find
 from lamina.model import LayerVersion, Model, Reason
 from lamina.recovery import ReturnTo, UndoRollout, parse
 from lamina.rollout import (
+    ENDED,
     TOUCHED,
     Entry,
     EntryStatus,
@@ -97,25 +98,37 @@ def run(
 
 
 def _undo(request: UndoRollout, event: RestoreEvent, reach: Gateways, time_left: Callable[[], bool]) -> Restored:
-    rollout = reach.rollouts.get(request.rollout)
-    if rollout is None or rollout.status in (
-        RolloutStatus.PROMOTED,
-        RolloutStatus.ROLLED_BACK,
-        RolloutStatus.FAILED,
-    ):
+    rollout = _close(request, reach)
+    if rollout is None:
         return Restored(rollout=None)
-    if rollout.status is not RolloutStatus.ROLLING_BACK:
-        closing = {"status": RolloutStatus.ROLLING_BACK, "cause": request.text, "cause_kind": request.kind}
-        rollout = reach.rollouts.save(rollout.model_copy(update=closing), rollout.status)
     touched = [entry for entry in reach.rollouts.entries(rollout.rollout) if entry.status in TOUCHED]
     done: list[Entry] = []
     for entry in touched:
         if not time_left():
             break
         restored = put_back(entry, rollout.candidate.arn, reach.functions)
-        reach.rollouts.note(rollout.rollout, restored, RolloutStatus.ROLLING_BACK)
+        try:
+            reach.rollouts.note(rollout.rollout, restored, RolloutStatus.ROLLING_BACK)
+        except RolloutClosed:
+            # Two rollbacks of one rollout may run at once; the other has brought it to its end.
+            return Restored(rollout=None)
         done.append(restored)
     return _restored(rollout, done, len(touched) - len(done), None)
+
+
+def _close(request: UndoRollout, reach: Gateways) -> Rollout | None:
+    """The rollout, closed to everybody who would go on with it; None if it has come to an end before."""
+    while True:
+        rollout = reach.rollouts.get(request.rollout)
+        if rollout is None or rollout.status in ENDED:
+            return None
+        if rollout.status is RolloutStatus.ROLLING_BACK:
+            return rollout
+        closing = {"status": RolloutStatus.ROLLING_BACK, "cause": request.text, "cause_kind": request.kind}
+        try:
+            return reach.rollouts.save(rollout.model_copy(update=closing), rollout.status)
+        except RolloutClosed:
+            continue
 
 
 def _bring_all(rollout: Rollout, event: RestoreEvent, reach: Gateways, time_left: Callable[[], bool]) -> Restored:
