@@ -11,7 +11,7 @@ from lamina.cohorts import Cohorts, Member, choose
 from lamina.errors import RolloutInProgress
 from lamina.fleet import AliasView, FunctionView, Scope, outside, unfit, unreleased, users_of
 from lamina.layerlist import find
-from lamina.model import LayerVersion, Model, Reason, Variant
+from lamina.model import LayerArn, LayerVersion, Model, Reason, Variant
 from lamina.rollout import Entry, EntryStatus, Lock, Rollout, RolloutPolicy, RolloutStatus, Snapshot
 from lamina.verdict import Minute
 
@@ -83,7 +83,7 @@ def run(
     if done is not None and done.waves:
         return _answer(done, reach.rollouts.entries(event.rollout))
     rollout = done or _open(event, policy, owner, reach)
-    entries = _survey(event, policy, scope, reach)
+    entries = survey(event.candidate.arn, policy, scope, reach.functions)
     eligible = [entry for entry in entries if entry.status is EntryStatus.PLANNED]
     traffic = _traffic(eligible, reach.metrics, event.now)
     cohorts = choose([_member(entry, traffic[entry.function]) for entry in eligible], policy)
@@ -143,20 +143,20 @@ def _open(event: EnrollEvent, policy: RolloutPolicy, owner: str, reach: Gateways
     return rollout
 
 
-def _survey(event: EnrollEvent, policy: RolloutPolicy, scope: Scope, reach: Gateways) -> tuple[Entry, ...]:
-    candidate = event.candidate.arn
-    listed = users_of(tuple(reach.functions.all()), candidate, policy)
+def survey(candidate: LayerArn, policy: RolloutPolicy, scope: Scope, functions: Functions) -> tuple[Entry, ...]:
+    """The fleet by name, each function as it is now, or with the reason why it is left alone."""
+    listed = users_of(tuple(functions.all()), candidate, policy)
     entries = []
     for view in sorted(listed, key=lambda view: view.name):
         old = find(view.layers, candidate, policy.replaces)
         assert old is not None
         entry = Entry(function=view.name, before=Snapshot(layers=view.layers), replaced=old, timeout=view.timeout)
         reason = outside(view.name, policy, scope)
-        entries.append(_left_alone(entry, reason) if reason else examine(entry, candidate, policy, reach.functions))
+        entries.append(_left_alone(entry, reason) if reason else examine(entry, candidate, policy, functions))
     return tuple(entries)
 
 
-def examine(entry: Entry, candidate: str, policy: RolloutPolicy, functions: Functions) -> Entry:
+def examine(entry: Entry, candidate: LayerArn, policy: RolloutPolicy, functions: Functions) -> Entry:
     """The entry with what its function is now: its strategy, what stands there before, or why it is left alone."""
     latest = functions.read(entry.function)
     if latest is None:

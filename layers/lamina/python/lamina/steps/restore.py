@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lamina.errors import InvalidInput, NothingToRestore, RolloutClosed, RolloutInProgress
-from lamina.fleet import Scope, outside, users_of
-from lamina.layerlist import find
+from lamina.fleet import Scope
 from lamina.model import LayerVersion, Model, Reason
 from lamina.recovery import ReturnTo, UndoRollout, parse
 from lamina.rollout import (
@@ -21,12 +20,11 @@ from lamina.rollout import (
     Rollout,
     RolloutPolicy,
     RolloutStatus,
-    Snapshot,
     Wave,
 )
 from lamina.steps.attach import move_of
 from lamina.steps.changing import bring, put_back
-from lamina.steps.enroll import examine
+from lamina.steps.enroll import survey
 
 if TYPE_CHECKING:
     from lamina.gateways.functions import Functions
@@ -191,14 +189,7 @@ def _open(
         cause_kind="person",
     )
     reach.rollouts.create(rollout)
-    for view in users_of(tuple(reach.functions.all()), candidate.arn, policy):
-        old = find(view.layers, candidate.arn, policy.replaces)
-        assert old is not None
-        entry = Entry(function=view.name, before=Snapshot(layers=view.layers), replaced=old, timeout=view.timeout)
-        if reason := outside(view.name, policy, scope):
-            entry = entry.model_copy(update={"status": EntryStatus.LEFT_ALONE, "reason": reason})
-        else:
-            entry = examine(entry, candidate.arn, policy, reach.functions)
+    for entry in survey(candidate.arn, policy, scope, reach.functions):
         reach.rollouts.note(name, entry, RolloutStatus.OPEN)
     return rollout
 
