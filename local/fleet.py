@@ -1,0 +1,109 @@
+"""The functions of a scenario, created through Lambda's API as any team would create theirs."""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from local.scenario import Member, ScenarioError
+from local.traffic import Source
+
+if TYPE_CHECKING:
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_lambda.literals import ArchitectureType, RuntimeType
+
+ROLE = "scenario-fleet"
+_TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+}
+
+
+def host_architecture() -> str:
+    """This machine's architecture in Lambda's words."""
+    return "arm64" if platform.machine().lower() in ("arm64", "aarch64") else "x86_64"
+
+
+def architecture(member: Member) -> str:
+    """The architecture that the function is created for: this machine's where its layers allow a choice."""
+    host = host_architecture()
+    return host if host in member.architectures else member.architectures[0]
+
+
+def variant_name(layer: str, runtime: str, architecture: str) -> str:
+    """The Lambda layer that a definition publishes for a runtime and architecture."""
+    return f"{layer}-{runtime.replace('.', '')}-{architecture}"
+
+
+def variants(member: Member) -> tuple[str, ...]:
+    """The Lambda layers that the function has, in attach order."""
+    return tuple(variant_name(layer, member.runtime, architecture(member)) for layer in member.layers)
+
+
+def create(lambdas: LambdaClient, iam: IAMClient, fleet: Sequence[Member], arns: Mapping[str, str]) -> None:
+    """Create every function, and its alias where it has one.
+
+    `arns` maps variants to the layer versions to attach. Raises `ScenarioError` if a function's variant has none.
+    """
+    role = iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=json.dumps(_TRUST))["Role"]["Arn"]
+    packages = {code: _package(code) for code in {member.code for member in fleet}}
+    for member in fleet:
+        missing = [variant for variant in variants(member) if variant not in arns]
+        if missing:
+            raise ScenarioError(f"{member.name} needs the layer {missing[0]}, of which there is no release")
+        lambdas.create_function(
+            FunctionName=member.name,
+            Runtime=cast("RuntimeType", member.runtime),
+            Role=role,
+            Handler="app.handler",
+            Code={"ZipFile": packages[member.code]},
+            Layers=[arns[variant] for variant in variants(member)],
+            Architectures=[cast("ArchitectureType", architecture(member))],
+            Timeout=30,
+            MemorySize=256,
+        )
+    for member in fleet:
+        _settled(lambdas, member.name)
+        if member.alias is not None:
+            version = lambdas.publish_version(FunctionName=member.name)["Version"]
+            lambdas.create_alias(FunctionName=member.name, Name=member.alias, FunctionVersion=version)
+
+
+def sources(fleet: Sequence[Member]) -> list[Source]:
+    """The callers of the functions."""
+    return [Source(member.name, member.alias, member.per_minute, member.error_rate, member.event) for member in fleet]
+
+
+def serving_layers(lambdas: LambdaClient, member: Member) -> tuple[str, ...]:
+    """The layer versions of what answers the function's callers: its alias's version, or `$LATEST`."""
+    qualifier = "$LATEST" if member.alias is None else member.alias
+    answer = lambdas.get_function_configuration(FunctionName=member.name, Qualifier=qualifier)
+    return tuple(layer["Arn"] for layer in answer.get("Layers", []))
+
+
+def _package(code: Path) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(code.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(code))
+    return buffer.getvalue()
+
+
+def _settled(lambdas: LambdaClient, name: str, limit: float = 60.0) -> None:
+    """Wait until Lambda is done with the function's creation; boto3's own waiter looks only once a second."""
+    deadline = time.monotonic() + limit
+    while True:
+        configuration = lambdas.get_function(FunctionName=name)["Configuration"]
+        if configuration.get("State") == "Active" and configuration.get("LastUpdateStatus") == "Successful":
+            return
+        if time.monotonic() > deadline:
+            raise ScenarioError(f"{name} did not become active: {configuration.get('StateReason', 'no reason given')}")
+        time.sleep(0.05)

@@ -1,0 +1,120 @@
+"""What a scenario's author learns when it is wrong, and what the stage gets when it is right."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from local.scenario import ScenarioError, load
+
+SCENARIOS = Path(__file__).parents[3] / "scenarios"
+
+GOOD = """
+title = "a good one"
+before = 2024-01-01
+after = 2024-02-01
+
+[fleet.api]
+layers = ["web"]
+per-minute = 30
+"""
+LAYER = """
+[layer]
+owner = "team"
+runtimes = ["python3.11", "python3.12"]
+architectures = ["x86_64"]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "scenario.toml").write_text(GOOD)
+    for layer in ("web", "other"):
+        (tmp_path / "layers" / layer).mkdir(parents=True)
+        (tmp_path / "layers" / layer / "layer.toml").write_text(LAYER)
+    (tmp_path / "fleet" / "api").mkdir(parents=True)
+    (tmp_path / "fleet" / "api" / "app.py").write_text("def handler(event, context): ...")
+    return tmp_path
+
+
+def test_the_defaults_of_a_short_scenario(folder: Path) -> None:
+    scenario = load(folder)
+
+    assert (scenario.before, scenario.after) == (dt.date(2024, 1, 1), dt.date(2024, 2, 1))
+    assert (scenario.minute_seconds, scenario.warm_up_minutes, scenario.expect) == (1.0, 20, None)
+    (member,) = scenario.fleet
+    assert (member.name, member.runtime, member.architectures) == ("api", "python3.11", ("x86_64",))
+    assert (member.alias, member.event, member.error_rate) == (None, {}, 0.0)
+
+
+def test_count_numbers_the_functions_and_its_absence_means_one_that_is_called_as_its_folder(folder: Path) -> None:
+    (folder / "scenario.toml").write_text(GOOD + "count = 3\n")
+    assert [member.name for member in load(folder).fleet] == ["api-1", "api-2", "api-3"]
+    (folder / "scenario.toml").write_text(GOOD)
+    assert [member.name for member in load(folder).fleet] == ["api"]
+
+
+def test_several_layers_need_a_runtime_in_common(folder: Path) -> None:
+    (folder / "scenario.toml").write_text(GOOD.replace('["web"]', '["web", "other"]'))
+    (folder / "layers/other/layer.toml").write_text(LAYER.replace('"python3.11", ', ""))
+    assert load(folder).fleet[0].runtime == "python3.12"
+
+    (folder / "layers/other/layer.toml").write_text(LAYER.replace('"python3.11", "python3.12"', '"python3.13"'))
+    with pytest.raises(ScenarioError, match=r"no runtime and architecture in common"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (GOOD.replace("title", "titel"), r"titel is not a key that scenarios have"),
+        (GOOD.replace('title = "a good one"\n', ""), r"title is missing; add it"),
+        (GOOD.replace("2024-01-01", '"new year"'), r"before Input should be a valid date; it is 'new year'"),
+        (GOOD.replace("2024-01-01", "2025-01-01"), r"before \(2025-01-01\) is later than after"),
+        (GOOD.replace("30", "0"), r"fleet\.api\.per-minute Input should be greater than 0"),
+        (GOOD + "error-rate = 5\n", r"fleet\.api\.error-rate Input should be less than or equal to 1"),
+        (GOOD + "count = 0\n", r"fleet\.api\.count Input should be greater than or equal to 1"),
+        (GOOD + 'count = "4"\n', r"fleet\.api\.count Input should be a valid integer"),
+        (GOOD.replace('["web"]', "[]"), r"fleet\.api\.layers List should have at least 1 item"),
+        (GOOD.replace('"web"', '"wbe"'), r"names the layer 'wbe'; add it, or correct the name"),
+        (GOOD.replace("fleet.api", "fleet.apy"), r"fleet/api is not used; add a table \[fleet\.api\]"),
+        (
+            GOOD + '[fleet.none]\nlayers = ["web"]\nper-minute = 1\n',
+            r"\[fleet\.none\] has no code; add fleet/none/app.py",
+        ),
+        (GOOD + '[expect]\noutcome = "fine"\n', r"expect\.outcome Input should be 'promoted', 'rolled_back'"),
+        ("title = ", r"is not valid TOML"),
+    ],
+)
+def test_a_mistake_is_named_with_its_file_and_key(folder: Path, content: str, message: str) -> None:
+    (folder / "scenario.toml").write_text(content)
+
+    with pytest.raises(ScenarioError, match=message) as caught:
+        load(folder)
+
+    assert "scenario.toml" in str(caught.value)
+
+
+def test_a_folder_that_is_no_scenario(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"scenario\.toml does not exist: a scenario is a folder with"):
+        load(tmp_path)
+
+
+def test_two_functions_of_one_name(folder: Path) -> None:
+    (folder / "fleet/api-1").mkdir()
+    (folder / "fleet/api-1/app.py").write_text("")
+    (folder / "scenario.toml").write_text(GOOD + 'count = 1\n[fleet.api-1]\nlayers = ["web"]\nper-minute = 1\n')
+
+    with pytest.raises(ScenarioError, match=r"two functions would be called api-1"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["httpx-0.28", "numpy-1.24", "requests-2.32", "werkzeug-3.0"])
+def test_the_scenarios_that_come_along_are_well_formed(name: str) -> None:
+    scenario = load(SCENARIOS / name)
+
+    assert scenario.name == name
+    assert scenario.expect is not None
+    assert scenario.fleet
