@@ -69,7 +69,9 @@ def make_layer(target: str, folder: Path, runtime: str, cache: Path) -> bytes:
                 f"INSTALL={shlex.quote(_uv())} pip install --python {shlex.quote(python)} --link-mode copy",
             ]  # fmt: skip
             # A make that this process runs under is not to take part in this one.
-            outer = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+            outer = {
+                name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+            }
             environment = {**_indexes(), **outer}
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
             if done.returncode:

@@ -291,7 +291,7 @@ def test_a_noisy_function_in_a_later_wave_neither_blocks_nor_blames() -> None:
 
 
 def test_a_wave_s_minutes_count_from_its_last_attach() -> None:
-    """GIVEN a wave whose first function was attached eight minutes before its last, THEN the last gets its minutes too."""
+    """GIVEN a wave whose functions were attached eight minutes apart, THEN the last one gets its minutes too."""
     canary = with_alias("fetch-1", 40, 6, 54)
     first = with_alias("fetch-5", 8, 6, 54, since=START + 30 * MINUTE, cohort=1)
     last = with_alias("fetch-6", 2, 6, 54, since=START + 38 * MINUTE, cohort=1)
