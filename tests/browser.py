@@ -30,9 +30,14 @@ class Opened:
     rows: int
 
 
+def chromium() -> str | None:
+    """Where this machine has Chromium, if it has."""
+    return next((found for name in _NAMES if (found := shutil.which(name))), None)
+
+
 def open_page(page: Path, folder: Path, width: int = 1200, height: int = 1600) -> Opened:
     """Open the page and take a picture of it; skips the test on a machine without Chromium."""
-    browser = next((found for name in _NAMES if (found := shutil.which(name))), None)
+    browser = chromium()
     if browser is None:
         pytest.skip(f"needs Chromium, of which this machine has none ({', '.join(_NAMES)})")
     picture = folder / f"{page.stem}.png"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from local.states.query import Query
 
 ROOT = Path(__file__).parents[2]
 Template = dict[str, Any]
@@ -223,3 +226,35 @@ def test_everything_is_traced(template: Template) -> None:
     assert template["Globals"]["Function"]["Tracing"] == "Active"
     for properties in of_type(template, "AWS::Serverless::StateMachine").values():
         assert properties["Tracing"]["Enabled"] is True
+
+
+FAILED_BUILD = {
+    "Build": {
+        "Phases": [
+            {"PhaseType": "INSTALL", "PhaseStatus": "SUCCEEDED"},
+            {"PhaseType": "BUILD", "PhaseStatus": "FAILED", "Contexts": [{"Message": "exit status 1"}]},
+        ],
+        "Logs": {"DeepLink": "https://console/log"},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ({"Error": "ResolutionFailed", "Cause": '{"errorMessage": "no idna 99", "stackTrace": []}'}, "no idna 99"),
+        (
+            {"Error": "States.TaskFailed", "Cause": json.dumps(FAILED_BUILD)},
+            "the build failed in its phase BUILD: exit status 1. Its log: https://console/log",
+        ),
+        ({"Error": "States.Timeout", "Cause": "the state took longer"}, "States.Timeout: the state took longer"),
+        ({"Error": "States.Timeout"}, "States.Timeout: "),
+        ({"Error": "Odd", "Cause": "{}"}, "Odd: {}"),
+    ],
+)
+def test_a_failed_step_says_what_it_said_and_not_how(
+    machines: dict[str, dict[str, Any]], error: dict[str, str], said: str
+) -> None:
+    failed = machines["update"]["States"]["Layers"]["ItemProcessor"]["States"]["Failed"]
+    query = Query({}, {"error": error}, lambda: datetime.now(UTC))
+    assert query.field("Output", failed["Output"]["message"]) == said

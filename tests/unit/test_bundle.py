@@ -76,13 +76,13 @@ def test_a_bundle_holds_all_that_a_build_needs_and_has_the_same_bytes_every_time
 def test_the_builder_ships_what_a_bundle_needs_and_installs_what_resolves() -> None:
     for name in BUILDER_FILES:
         assert (REPOSITORY / "builder" / name).is_file()
-    resolver = (REPOSITORY / "layers" / "resolver" / "requirements.txt").read_text()
+    resolver = (REPOSITORY / "layers/dependencies/resolver.txt").read_text()
     assert (REPOSITORY / "builder" / "requirements.txt").read_text() == resolver
 
 
 def test_the_locks_that_ship_are_hashed_and_name_no_index() -> None:
-    for layer in ("dependencies", "resolver"):
-        text = (REPOSITORY / "layers" / layer / "requirements.txt").read_text()
+    for lock in ("requirements.txt", "resolver.txt"):
+        text = (REPOSITORY / "layers/dependencies" / lock).read_text()
         assert "--hash=sha256:" in text
         assert "http" not in text
 

@@ -13,7 +13,7 @@ from tests.workflow.conftest import Lamina, define, variant
 pytestmark = pytest.mark.index
 
 BEFORE, AFTER = "2023-06-01", "2024-06-01"
-TINY, OTHER = variant("tiny"), variant("other")
+TINY, OTHER, LOST = variant("tiny"), variant("other"), variant("lost")
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +22,7 @@ def definitions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     define(folder, "tiny", "idna\n")
     define(folder, "other", "idna\n")
     define(folder, "broken", "idna\n", "cooldown = 3\n")
+    define(folder, "lost", "idna>=99\n")
     return folder
 
 
@@ -41,12 +42,20 @@ def versions(lamina: Lamina, layer: str = TINY) -> list[int]:
 
 def test_a_dry_run_explains_and_changes_nothing(lamina: Lamina, released: dict[str, Any]) -> None:
     rows = lamina.report(released["dry"])
-    assert {row["outcome"] for row in rows.values()} == {"up_to_date"}
+    assert {name: row["outcome"] for name, row in rows.items()} == {
+        TINY: "up_to_date",
+        OTHER: "up_to_date",
+        LOST: "failed",
+    }
     assert "idna 3.4" in rows[TINY]["summary"]
 
 
-def test_a_broken_definition_is_refused_and_the_others_go_on(lamina: Lamina, released: dict[str, Any]) -> None:
-    assert {name: row["outcome"] for name, row in released["report"].items()} == {TINY: "promoted", OTHER: "promoted"}
+def test_one_layer_s_trouble_stops_no_other(lamina: Lamina, released: dict[str, Any]) -> None:
+    rows = released["report"]
+    assert [rows[name]["outcome"] for name in (TINY, OTHER, LOST)] == ["promoted", "promoted", "failed"]
+    assert rows[LOST]["caughtBy"] == "resolve"
+    assert "idna" in rows[LOST]["message"]
+    assert "errorMessage" not in rows[LOST]["message"]
     first = released["first"]
     assert (first["status"], first["error"]) == ("FAILED", "NotAllUpdated")
     for said in ("layers/broken", "cooldown", "cooldown-days"):
@@ -80,7 +89,7 @@ def test_exact_versions_force_and_newer_packages_each_make_a_release_of_the_laye
 
 def test_the_schedule_and_an_advisory_start_updates(lamina: Lamina, released: dict[str, Any]) -> None:
     scheduled = lamina.finish(lamina.stage.cloud.fire("lamina-schedule"))
-    assert set(lamina.report(scheduled)) == {TINY, OTHER}
+    assert set(lamina.report(scheduled)) == {TINY, OTHER, LOST}
 
     detail = {"package": "idna", "id": "PYSEC-2024-60", "fixed": "3.7"}
     machine = lamina.stage.stack.resources["Update"]
