@@ -16,7 +16,7 @@ from lamina.fleet import Scope
 from lamina.gateways.registry import Layers, Runs, Table
 from lamina.gateways.rollouts import Rollouts
 from lamina.gateways.store import Store
-from lamina.model import Change, LayerOutcome, LayerVersion, Outcome, Release, Variant
+from lamina.model import Change, LayerOutcome, LayerState, LayerVersion, Outcome, Release, Variant
 from lamina.rollout import EntryStatus, RolloutPolicy, RolloutStatus
 from lamina.steps import attach, confirm, enroll, hold, promote, report, restore, watch
 from lamina.verdict import Minute
@@ -210,7 +210,7 @@ def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
             "manifest.json",
             {"packages": {"httpx": {"modules": ["httpx"]}, "openai": {"modules": ["openai"], "requires": ["httpx"]}}},
         )
-        built.layers.promote(VARIANT.variant, 1, "web-v1")
+        built.layers.save(LayerState(variant=VARIANT.variant, promoted=1))
         yield built
 
 
@@ -381,6 +381,7 @@ def test_a_step_that_comes_after_the_rollback_changes_nothing(house: House) -> N
         house.watch(0, after=5)
     with pytest.raises(RolloutClosed):
         house.promote()
+    assert house.layers.state(VARIANT.variant).promoted == 1
     assert all(view.layers == (LOGS, OLD) for view in house.functions.latest.values())
 
 

@@ -20,7 +20,7 @@ import pytest
 from lamina.errors import BuildRefused, DefinitionRefused, InvalidInput, ResolutionFailed, VerifyFailed
 from lamina.gateways.index import find_uv
 from lamina.gateways.registry import Layers, Runs, Table
-from lamina.model import HeldBack, LayerArn, Release, Variant
+from lamina.model import HeldBack, LayerArn, LayerState, Release, Variant
 from lamina.probing import ProbeAnswer
 
 from .conftest import NOW, REPOSITORY, Cloud, Context
@@ -175,7 +175,7 @@ def test_history_from_first_release_to_a_rejected_update(cloud: Cloud, tmp_path:
     assert published["unchanged"] is False
     assert verified["accepted"], verified
     assert imports.asked == ["lamina-probe-web-python311-x86_64-v1"]
-    layers().promote(NAME, 1, "rollout-1")
+    layers().save(LayerState(variant=NAME, promoted=1))
 
     # WHEN werkzeug 3.0 is out
     check, published, verified = release("r-2", "2023-10-05")
@@ -257,7 +257,7 @@ def record(cloud: Cloud, digest: str) -> None:
         "run": "r-0",
     }
     layers().record(Release.model_validate(release))
-    layers().promote(NAME, 1, "rollout-1")
+    layers().save(LayerState(variant=NAME, promoted=1))
 
 
 def built(cloud: Cloud, body: bytes = b"PK-not-really", sha256: str | None = None) -> tuple[dict[str, Any], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -129,3 +130,33 @@ def crew(lamina: Lamina, folder: Path, layers: tuple[str, ...], arns: dict[str, 
     fleet.create(lamina.client("lambda"), lamina.client("iam"), members, arns)
     cloud = lamina.stage.cloud
     return Crew(members, Traffic(cloud.lambdas, cloud.clock, fleet.sources(members)))
+
+
+# What a call asks IAM for, where that is not the action of the same name.
+_ASKED = {"dynamodb:TransactWriteItems": {"dynamodb:PutItem", "dynamodb:ConditionCheckItem"}}
+
+
+def ungranted(lamina: Lamina) -> set[tuple[str, str]]:
+    """Role and action of every call that no statement of the role's policies allows; resources are not looked at."""
+    iam = lamina.client("iam")
+    missing: set[tuple[str, str]] = set()
+    for call in lamina.stage.cloud.calls.all():
+        if call.caller.startswith("lamina-") and (call.caller, call.action) not in missing:
+            missing |= {
+                (call.caller, action)
+                for action in _ASKED.get(call.action, {call.action})
+                if action not in _granted(iam, call.caller)
+            }
+    return missing
+
+
+@functools.cache
+def _granted(iam: Any, role: str) -> frozenset[str]:
+    granted: set[str] = set()
+    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+        document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        for statement in document["Statement"]:
+            if statement["Effect"] == "Allow":
+                actions = statement["Action"]
+                granted |= {actions} if isinstance(actions, str) else set(actions)
+    return frozenset(granted)

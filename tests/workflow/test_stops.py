@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from local.states.history import StateEvent
-from tests.workflow.conftest import Crew, Lamina, crew, define, variant
+from tests.workflow.conftest import Crew, Lamina, crew, define, ungranted, variant
 
 pytestmark = pytest.mark.index
 
@@ -137,3 +137,9 @@ def test_a_second_update_of_a_variant_is_refused_while_a_rollout_is_under_way(la
     lamina.client("stepfunctions").stop_execution(executionArn=rollout)
     lamina.finish(first)
     assert lamina.lock("tiny") is None
+
+
+def test_nothing_was_done_all_along_that_the_template_does_not_grant(lamina: Lamina, fleet: Crew) -> None:
+    callers = {call.caller for call in lamina.stage.cloud.calls.all() if call.caller.startswith("lamina-")}
+    assert len(callers) > 10
+    assert ungranted(lamina) == set()

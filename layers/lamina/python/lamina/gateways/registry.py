@@ -17,7 +17,7 @@ pk                     sk                     what
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 Item: TypeAlias = dict[str, Any]
+Document: TypeAlias = tuple[str, str, Mapping[str, object]]
+Guard: TypeAlias = tuple[str, str, str, object]
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
@@ -80,25 +82,28 @@ class Table:
         item = _pack({"pk": pk, "sk": sk, **document})
         return self._conditional(lambda: self._client.put_item(TableName=self._name, Item=item, **arguments))
 
-    def put_guarded(
-        self, pk: str, sk: str, document: Mapping[str, object], guard: str, field: str, expected: object
-    ) -> bool:
-        """Write the document if `field` of the document at sort key `guard` of the same partition equals `expected`."""
+    def put_all(self, documents: Sequence[Document], guard: Guard) -> bool:
+        """Write all of the documents, if the guard holds, or none of them.
+
+        Args:
+            documents: partition key, sort key and contents of each.
+            guard: partition key and sort key of a stored document, the name of one of its fields and what that must be.
+        """
+        pk, sk, field, expected = guard
+        condition = {
+            "ConditionExpression": "#field = :expected",
+            "ExpressionAttributeNames": {"#field": field},
+            "ExpressionAttributeValues": _pack({":expected": expected}),
+        }
+        items: list[Any] = []
+        for key, sort, document in documents:
+            put: Item = {"TableName": self._name, "Item": _pack({"pk": key, "sk": sort, **document})}
+            items.append({"Put": put | (condition if (key, sort) == (pk, sk) else {})})
+        if (pk, sk) not in {(key, sort) for key, sort, _ in documents}:
+            check = {"TableName": self._name, "Key": _pack({"pk": pk, "sk": sk}), **condition}
+            items.append({"ConditionCheck": check})
         try:
-            self._client.transact_write_items(
-                TransactItems=[
-                    {
-                        "ConditionCheck": {
-                            "TableName": self._name,
-                            "Key": _pack({"pk": pk, "sk": guard}),
-                            "ConditionExpression": "#field = :expected",
-                            "ExpressionAttributeNames": {"#field": field},
-                            "ExpressionAttributeValues": _pack({":expected": expected}),
-                        }
-                    },
-                    {"Put": {"TableName": self._name, "Item": _pack({"pk": pk, "sk": sk, **document})}},
-                ]
-            )
+            self._client.transact_write_items(TransactItems=items)
         except self._client.exceptions.TransactionCanceledException as error:
             reasons: list[Any] = error.response.get("CancellationReasons", [])
             if any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
@@ -176,13 +181,15 @@ class Layers:
         version = self.state(variant).promoted
         return None if version is None else self.release(variant, version)
 
-    def promote(self, variant: str, version: int, rollout: str) -> None:
-        """Move the promoted pointer and mark the release as promoted by this rollout."""
-        state = self.state(variant)
-        self.save(state.model_copy(update={"promoted": version}))
+    def promotion(self, variant: str, version: int, rollout: str) -> list[Document]:
+        """The documents that move the promoted pointer to a release, and mark the release as promoted by a rollout."""
+        state = self.state(variant).model_copy(update={"promoted": version})
+        documents: list[Document] = [(f"LAYER#{variant}", "STATE", state.to_json())]
         release = self.release(variant, version)
         if release is not None:
-            self.record(release.model_copy(update={"status": "promoted", "rollout": rollout}))
+            marked = release.model_copy(update={"status": "promoted", "rollout": rollout})
+            documents.append((f"LAYER#{variant}", f"RELEASE#{version:08d}", marked.to_json()))
+        return documents
 
     def hold_back(self, variant: str, held: tuple[HeldBack, ...]) -> None:
         """Add package versions to those that are not offered again; the same version twice stays one entry."""

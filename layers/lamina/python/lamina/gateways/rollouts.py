@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from lamina.errors import RolloutClosed
-from lamina.gateways.registry import Table
+from lamina.gateways.registry import Document, Layers, Table
 from lamina.rollout import Entry, Lock, Rollout, RolloutStatus
 
 
@@ -39,6 +39,18 @@ class Rollouts:
             raise RolloutClosed(f"rollout {rollout.rollout} is no longer {expected.value}: somebody ended it meanwhile")
         return rollout
 
+    def promote(self, rollout: Rollout, layers: Layers) -> None:
+        """End an open rollout and move the promoted pointer to its candidate, both or neither.
+
+        Raises:
+            RolloutClosed: the rollout is not open any more.
+        """
+        pk = f"ROLLOUT#{rollout.rollout}"
+        documents: list[Document] = [(pk, "ROLLOUT", rollout.to_json())]
+        documents += layers.promotion(rollout.variant, rollout.candidate.version, rollout.rollout)
+        if not self._table.put_all(documents, (pk, "ROLLOUT", "status", RolloutStatus.OPEN.value)):
+            raise RolloutClosed(f"rollout {rollout.rollout} is no longer open; nothing was promoted")
+
     def entries(self, rollout: str) -> tuple[Entry, ...]:
         """The journal, by function name."""
         items = self._table.query(f"ROLLOUT#{rollout}", "FUNCTION#")
@@ -50,10 +62,9 @@ class Rollouts:
         Raises:
             RolloutClosed: it is not.
         """
-        done = self._table.put_guarded(
-            f"ROLLOUT#{rollout}", f"FUNCTION#{entry.function}", entry.to_json(), "ROLLOUT", "status", status.value
-        )
-        if not done:
+        pk = f"ROLLOUT#{rollout}"
+        noted: list[Document] = [(pk, f"FUNCTION#{entry.function}", entry.to_json())]
+        if not self._table.put_all(noted, (pk, "ROLLOUT", "status", status.value)):
             raise RolloutClosed(f"rollout {rollout} is no longer {status.value}: nothing more is changed in its name")
 
     def witness(self, rollout: str, now: datetime, evidence: dict[str, Any]) -> None:

@@ -51,8 +51,7 @@ def run(event: PromoteEvent, reach: Gateways) -> Promoted:
     if rollout.status is RolloutStatus.OPEN:
         # From here on the rollout cannot be put back: its functions are all on the candidate.
         ending = {"status": RolloutStatus.PROMOTED, "closed": event.now}
-        rollout = reach.rollouts.save(rollout.model_copy(update=ending), RolloutStatus.OPEN)
-    reach.layers.promote(rollout.variant, rollout.candidate.version, rollout.rollout)
+        reach.rollouts.promote(rollout.model_copy(update=ending), reach.layers)
     reach.pointers.publish(rollout.variant, rollout.candidate.arn)
     reach.rollouts.release(rollout.variant, rollout.rollout)
     return Promoted(variant=rollout.variant, version=rollout.candidate.version)
