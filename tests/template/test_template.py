@@ -121,6 +121,16 @@ def test_whoever_may_change_functions_is_denied_lamina_s_own(template: Template)
         assert denied == CHANGES
 
 
+def test_whoever_writes_the_journal_may_check_that_the_rollout_is_open(template: Template) -> None:
+    may = {
+        name
+        for name, properties in functions(template).items()
+        for statement in statements(properties)
+        if "dynamodb:ConditionCheckItem" in as_list(statement["Action"])
+    }
+    assert may == {"Enroll", "Attach", "Restore", "Confirm"}
+
+
 def test_only_promote_moves_the_pointer_parameters(template: Template) -> None:
     may = {
         name

@@ -133,7 +133,7 @@ def crew(lamina: Lamina, folder: Path, layers: tuple[str, ...], arns: dict[str, 
 
 
 # What a call asks IAM for, where that is not the action of the same name.
-_ASKED = {"dynamodb:TransactWriteItems": {"dynamodb:PutItem", "dynamodb:ConditionCheckItem"}}
+_ASKED = {"dynamodb:TransactWriteItems": {"dynamodb:PutItem"}}
 
 
 def ungranted(lamina: Lamina) -> set[tuple[str, str]]:
