@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from local.cloud import Cloud, StateEvent
 from local.deploy import Stack
 
 DATA = Path(__file__).with_name("data")
+RUNTIME = f"python3.{sys.version_info.minor}"
+"""The runtime of functions, layers and builds: the one Python that is certainly on this machine."""
 _ENDS = ("succeeded", "failed", "timed_out", "aborted")
 
 
@@ -82,4 +85,4 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 @pytest.fixture(scope="module")
 def asker(cloud: Cloud) -> Asker:
-    return Asker(cloud, cloud.deploy(DATA / "template.yaml"))
+    return Asker(cloud, cloud.deploy(DATA / "template.yaml", parameters={"Runtime": RUNTIME}))

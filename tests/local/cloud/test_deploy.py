@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
 import textwrap
 import uuid
 import zipfile
@@ -15,7 +16,7 @@ import pytest
 
 from local.deploy import DeployError
 from local.deploy.intrinsics import Created, Resolver, references
-from tests.local.cloud.conftest import DATA, Asker
+from tests.local.cloud.conftest import DATA, RUNTIME, Asker
 
 
 def _template(folder: Path, resources: str, **more: str) -> Path:
@@ -88,7 +89,10 @@ def test_parameters_override_and_content_replaces_a_folder(asker: Asker, tmp_pat
     (tmp_path / "other" / "python" / "plain.py").write_text('NAME = "other"\n')
     # WHEN it is deployed with an address and another layer
     stack = asker.cloud.deploy(
-        template, stack="second", parameters={"Address": "a@example.com"}, content={"PlainLayer": tmp_path / "other"}
+        template,
+        stack="second",
+        parameters={"Runtime": RUNTIME, "Address": "a@example.com"},
+        content={"PlainLayer": tmp_path / "other"},
     )
     # THEN the conditional resources are there, and the function finds the other layer
     assert stack.outputs["OnlyWithAddress"] == "a@example.com"
@@ -103,18 +107,18 @@ def test_a_layer_with_a_build_method_has_its_requirements_installed(asker: Asker
     (tmp_path / "layer" / "requirements.txt").write_text("six==1.17.0\n")
     template = _template(
         tmp_path,
-        """
+        f"""
         Dependencies:
           Type: AWS::Serverless::LayerVersion
-          Metadata: { BuildMethod: python3.11 }
-          Properties: { ContentUri: layer, CompatibleRuntimes: [python3.11] }
+          Metadata: {{ BuildMethod: {RUNTIME} }}
+          Properties: {{ ContentUri: layer, CompatibleRuntimes: [{RUNTIME}] }}
         """,
     )
     for stack in ("built", "built-again"):
         made = asker.cloud.deploy(template, stack=stack).resources["Dependencies"]
     assert made.endswith(":layer:Dependencies:2")
     names = _files(asker, "built-again", "Dependencies")
-    assert {"python/six.py", "python/__pycache__/six.cpython-311.pyc"} <= set(names)
+    assert {"python/six.py", f"python/__pycache__/six.{sys.implementation.cache_tag}.pyc"} <= set(names)
     assert "requirements.txt" not in names
     assert len(list((asker.cloud.cache / "packages").glob("*.zip"))) == 1
 

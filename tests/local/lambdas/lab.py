@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import os
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ from moto.server import ThreadedMotoServer
 from local.clock import Clock
 from local.lambdas import Invocation, LambdaEngine
 from local.metrics import MetricStore
+
+RUNTIME = f"python3.{sys.version_info.minor}"
+"""The runtime of functions: the one Python that is certainly on this machine."""
 
 MARK = f"lambdas-{os.getpid()}"
 ORIGIN = datetime(2024, 11, 27, 10, 0, tzinfo=UTC)
@@ -69,7 +73,7 @@ class Cloud:
         self.client("lambda").create_function(
             **{
                 "FunctionName": name,
-                "Runtime": "python3.13",
+                "Runtime": RUNTIME,
                 "Role": self.role,
                 "Handler": "app.handler",
                 "Code": {"ZipFile": packed(files)},

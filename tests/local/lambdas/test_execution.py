@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.local.lambdas.lab import MARK, Cloud, left_running
+from local.pythons import InterpreterMissing, find
+from tests.local.lambdas.lab import MARK, RUNTIME, Cloud, left_running
 
 SEEN = """
 import os, sys
@@ -40,12 +43,12 @@ def test_a_function_sees_what_lambda_shows(machine: Cloud) -> None:
     opt = opt or seen["path"][2].removesuffix("/python")
     assert seen["path"][:4] == [
         task,
-        f"{opt}/python/lib/python3.13/site-packages",
+        f"{opt}/python/lib/{RUNTIME}/site-packages",
         f"{opt}/python",
         environment["LAMBDA_RUNTIME_DIR"],
     ]
     assert f"{opt}/bin" in environment["PATH"].split(":") and f"{opt}/lib" in environment["LD_LIBRARY_PATH"].split(":")
-    assert seen["python"] == [3, 13]
+    assert seen["python"] == list(sys.version_info[:2])
     assert seen["arn"] == f"arn:aws:lambda:eu-central-1:123456789012:function:{name}"
     assert 6000 < seen["left"] <= 7000
     expected = {
@@ -55,7 +58,7 @@ def test_a_function_sees_what_lambda_shows(machine: Cloud) -> None:
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
         "AWS_REGION": "eu-central-1",
         "AWS_DEFAULT_REGION": "eu-central-1",
-        "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{RUNTIME}",
         "AWS_ENDPOINT_URL": machine.endpoint,
         "AWS_XRAY_SDK_ENABLED": "false",
         "TZ": ":UTC",
@@ -124,9 +127,19 @@ def handler(event, context): return [which.LAYER, subprocess.check_output(["alia
     assert machine.call(machine.function(code, Layers=[second, first])) == ["first", "ran\n"]
 
 
+def another_python() -> int:
+    """The minor version of a Python on this machine that is not the one of this process."""
+    for minor in (13, 12, 11, 14):
+        with contextlib.suppress(InterpreterMissing):
+            if minor != sys.version_info.minor and find(f"python3.{minor}"):
+                return minor
+    pytest.skip("needs a second Python (3.11 to 3.14), which this machine has not")
+
+
 def test_other_python_versions_run_on_their_own_interpreter(machine: Cloud) -> None:
-    name = machine.function(SEEN, Runtime="python3.11")
-    assert machine.call(name, {"places": []})["python"] == [3, 11]
+    minor = another_python()
+    name = machine.function(SEEN, Runtime=f"python3.{minor}")
+    assert machine.call(name, {"places": []})["python"] == [3, minor]
 
 
 def test_a_runtime_that_is_not_here_is_named(machine: Cloud) -> None:

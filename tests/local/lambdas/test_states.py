@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.lambdas.lab import Cloud, packed, refused, running
+from tests.local.lambdas.lab import RUNTIME, Cloud, packed, refused, running
 
 CODE = "def handler(event, context): return 1"
 
@@ -22,7 +22,7 @@ def slow(tmp_path: Path) -> Iterator[Cloud]:
 def test_a_new_function_is_pending_then_active(slow: Cloud) -> None:
     api = slow.client("lambda")
     created = api.create_function(
-        FunctionName="young", Runtime="python3.13", Role=slow.role, Handler="app.handler",
+        FunctionName="young", Runtime=RUNTIME, Role=slow.role, Handler="app.handler",
         Code={"ZipFile": packed({"app.py": CODE})},
     )  # fmt: skip
     assert (created["State"], created["StateReasonCode"]) == ("Pending", "Creating")

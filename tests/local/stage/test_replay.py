@@ -9,9 +9,11 @@ from typing import TypeAlias
 
 import pytest
 
+from local.pythons import InterpreterMissing, find
 from local.replay import Replay, replay
 from local.scenario import load
 from local.story import Story
+from tests.browser import chromium, open_page
 
 SCENARIOS = Path(__file__).parents[3] / "scenarios"
 
@@ -33,13 +35,22 @@ def replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Replay
         before = children()
 
         def run(name: str) -> Replay:
-            done = replay(load(SCENARIOS / name), Story(), reports=tmp_path / "reports")
+            scenario = load(SCENARIOS / name)
+            try:
+                find(scenario.fleet[0].runtime)
+            except InterpreterMissing as missing:
+                pytest.skip(str(missing))
+            done = replay(scenario, Story(), reports=tmp_path / "reports")
             assert done.differences == []
             assert done.broken == []
             assert children() <= before
             assert list(Path(scratch).iterdir()) == []
             for page in done.pages:
                 assert page.read_text().lower().startswith("<!doctype html>")
+                if chromium():
+                    opened = open_page(page, tmp_path)
+                    assert opened.console == ()
+                    assert opened.rows > 100
             return done
 
         yield run
