@@ -9,16 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamina.definition import (
-    definition_of,
     load_definitions,
+    needs_nodejs,
+    needs_python,
     parse_definition,
-    parse_requirements,
     python_source,
-    read_folders,
+    python_target,
     requirements,
     variants,
 )
 from lamina.errors import DefinitionRefused
+from lamina.gateways.definitions import read_folder, read_folders
+from lamina.wanted import parse_requirements
+from tests.unit.malformed import MALFORMED, NODE, PACKAGE, Mistake
 
 MINIMAL = """
 [layer]
@@ -105,7 +108,7 @@ def test_every_table_of_a_full_definition_is_read() -> None:
         "layer.toml": toml.encode(),
         "requirements.in": b"requests\n",
         "dev.in": b"pytest\n",
-        "package.json": b"{}",
+        "package.json": PACKAGE.encode(),
         "own/bin/tool": b"#!",
         "smoke.py": b"",
     }
@@ -127,70 +130,30 @@ def test_every_table_of_a_full_definition_is_read() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (("requirements =", "requirments ="), ["unknown key python.requirments", "'requirements'"]),
-        (("[layer]", "[layers]"), ["unknown key layers", "'layer'"]),
-        (('owner = "platform-team"', ""), ["layer.owner is missing"]),
-        (('"python3.13"', '"python3.7"'), ["layer.runtimes.0", "'python3.7' is not a runtime", "python3.13"]),
-        (('"arm64"', '"arm"'), ["layer.architectures.0", "'arm' is not an architecture", "arm64"]),
-        (('["arm64"]', '["arm64", "arm64"]'), ["layer.architectures", "stands there twice"]),
-        (('"requirements.in"', '"../requirements.in"'), ["python.requirements", "leaves the folder layers/web"]),
-        (('"requirements.in"', '"/etc/passwd"'), ["python.requirements", "leaves the folder"]),
-        (('"requirements.in"', '"wants.in"'), ["there is no file 'wants.in'", "there is: requirements.in"]),
-        (("[python]", "[python"), ["not a TOML file"]),
-        (('requirements = "requirements.in"', ""), ["python.requirements is missing"]),
-        (('[python]\nrequirements = "requirements.in"', ""), ["has no source", "[python], [nodejs] and [files]"]),
-        (('"python3.13"', '"nodejs22.x"'), ["[python] needs a python runtime", "add one of python3.9"]),
-    ],
-    ids=lambda value: "-".join(value)[:40] if isinstance(value, tuple) else "",
-)
-def test_a_mistake_is_named_with_its_file_key_and_remedy(change: tuple[str, str], says: list[str]) -> None:
-    message = refusal(MINIMAL.replace(*change))
+@pytest.mark.parametrize("mistake", MALFORMED, ids=lambda mistake: mistake.name)
+def test_a_mistake_is_named_with_its_file_key_and_remedy(mistake: Mistake) -> None:
+    with pytest.raises(DefinitionRefused) as refused:
+        parse_definition("web", mistake.content(), "s3://bucket/layers/web")
 
-    assert message.startswith("layers/web/layer.toml: ")
-    for part in says:
+    message = str(refused.value)
+    assert message.startswith(f"s3://bucket/layers/web/{mistake.at}")
+    for part in mistake.says:
         assert part in message
+    assert "word@" not in message and "=word" not in message
+    assert "\n" not in message
 
 
-@pytest.mark.parametrize(
-    ("tables", "says"),
-    [
-        ("[update]\nallow = 'huge'", "update.allow: must be 'patch', 'minor' or 'major', not \"huge\""),
-        ("[update]\ncooldown-days = '7'", "update.cooldown-days: must be a valid integer"),
-        ("[update]\ncooldown-days = -1", "update.cooldown-days: must be greater than or equal to 0"),
-        ("[update]\ncooldown-days = 2024-01-01", "holds a date"),
-        ("[update]\nignore = 'six'", "update.ignore"),
-        ("[rollout]\nwaves = [50, 10]", "rollout.waves: must be percentages that rise and end with 100"),
-        ("[rollout]\nweight = 1.5", "rollout.weight"),
-        ("[rollout]\nmin-minutes = 40", "rollout.max-minutes (30) is less than rollout.min-minutes (40)"),
-        ("[rollout]\ncanary = 'some'", "rollout.canary: must be 'auto' or a list of names"),
-        ("[share]\naccounts = ['12']", "not an AWS account's number"),
-        ("[verify]\nsmoke = 'smoke.py'", "verify.smoke: there is no file 'smoke.py'"),
-        ("[files]\nfrom = 'files'", "files.from: there is no folder with files 'files'"),
-        ("[environments.Dev]\nrequirements = 'requirements.in'", "environments.Dev"),
-        ("[environments.dev]\nrequires = 'x'", "unknown key environments.dev.requires; did you mean 'requirements'?"),
-        ("[retain]\nversions = 0", "retain.versions: must be greater than or equal to 1"),
-        ("[[update]]", "update: must be a table"),
-    ],
-)
-def test_a_wrong_value_is_named_with_what_it_may_be(tables: str, says: str) -> None:
-    assert says in refusal(MINIMAL + tables)
+def test_every_mistake_has_a_message_of_its_own() -> None:
+    messages = set()
+    for mistake in MALFORMED:
+        _, refusals = load_definitions({"web": mistake.content()})
+        messages.add(refusals[0].message)
+
+    assert len(messages) == len(MALFORMED) > 20
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("requests==\n", "'requests==' is not a requirement"),
-        ("\n# all\n-r base.in\n", "requirements.in, line 3: '-r base.in' is an option of pip"),
-        ("thing @ https://example.org/thing.whl\n", "points to a file"),
-        ("requests\nRequests>=2\n", "line 2: requests is already required in line 1"),
-        ("# nothing\n", "holds no requirement"),
-    ],
-)
-def test_a_requirement_that_no_lock_can_be_made_of_is_refused(text: str, says: str) -> None:
-    assert says in refusal(requirements_in=text)
+def test_how_many_mistakes_follow_is_said() -> None:
+    assert "and 1 more to correct after it" in refusal(MINIMAL + "[update]\nallow = 'huge'\ncooldown-days = 'x'\n")
 
 
 def test_comments_continuations_and_markers_are_understood() -> None:
@@ -222,23 +185,61 @@ def test_two_definitions_cannot_publish_under_the_same_name() -> None:
     assert "web-dev-python313-arm64, which layers/web already publishes" in refusals[0].message
 
 
-@pytest.mark.parametrize("source", ["[nodejs]\npackage = 'package.json'", "[files]\nfrom = 'own'"])
-def test_a_source_that_cannot_be_built_yet_is_not_ignored(source: str) -> None:
-    toml = MINIMAL.replace('["python3.13"]', '["python3.13", "nodejs22.x"]') + source
-    content = folder(toml) | {"package.json": b"{}", "own/tool": b""}
-    definition = parse_definition("web", content)
+def test_every_variant_holds_every_source_chosen_for_its_own_runtime_or_the_newest_of_the_language() -> None:
+    runtimes = '["nodejs22.x", "python3.9", "python3.12", "python3.10", "provided.al2023"]'
+    toml = MINIMAL.replace('["python3.13"]', runtimes) + "[nodejs]\npackage = 'package.json'\n"
+    definition = parse_definition("web", folder(toml) | {"package.json": PACKAGE.encode()})
 
-    with pytest.raises(DefinitionRefused, match=r"web-python313-arm64 has a .* source, which this version"):
-        python_source(definition, variants(definition)[0])
+    assert all(
+        needs_python(definition, variant) and needs_nodejs(definition, variant) for variant in variants(definition)
+    )
+    assert [python_target(definition, variant).runtime for variant in variants(definition)] == [
+        "python3.12", "python3.9", "python3.12", "python3.10", "python3.12",
+    ]  # fmt: skip
+    assert {python_target(definition, variant).variant for variant in variants(definition)} == {
+        variant.variant for variant in variants(definition)
+    }
 
 
-def test_a_runtime_without_a_source_is_an_error_of_that_variant_alone() -> None:
-    definition = parse_definition("web", folder(MINIMAL.replace('["python3.13"]', '["python3.13", "nodejs22.x"]')))
-    python, node = variants(definition)
+def test_a_definition_of_one_language_needs_no_other() -> None:
+    python = parse_definition("web", folder())
+    node = parse_definition("web", {"layer.toml": NODE.encode(), "package.json": PACKAGE.encode()})
 
-    assert python_source(definition, python).requirements == "requirements.in"
-    with pytest.raises(DefinitionRefused, match=r"nothing to build for nodejs22\.x"):
-        python_source(definition, node)
+    assert (needs_python(python, variants(python)[0]), needs_nodejs(python, variants(python)[0])) == (True, False)
+    assert (needs_python(node, variants(node)[0]), needs_nodejs(node, variants(node)[0])) == (False, True)
+    with pytest.raises(DefinitionRefused, match=r"web-nodejs22x-arm64 has no \[python\] source; add it"):
+        python_source(node, variants(node)[0])
+    with pytest.raises(DefinitionRefused, match=r"needs a python runtime, but layer\.runtimes is"):
+        python_target(node, variants(node)[0])
+
+
+def test_files_alone_are_a_definition_for_any_runtime() -> None:
+    toml = MINIMAL.replace('[python]\nrequirements = "requirements.in"', '[files]\nfrom = "own"')
+    definition = parse_definition("web", {"layer.toml": toml.encode(), "own/bin/tool": b""})
+
+    assert not needs_python(definition, variants(definition)[0])
+
+
+def test_an_index_of_its_own_is_read() -> None:
+    secret = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:wheels-a1b2c3"
+    toml = f"[python.index]\nurl = 'https://index.example.com/simple/'\nsecret = '{secret}'\n"
+    python = parse_definition("web", folder(f"{MINIMAL}{toml}packages = ['acme-*', 'x_y']\n")).tables.python
+    repository = "arn:aws:codeartifact:eu-central-1:123456789012:repository/acme/npm-store"
+    nodejs = f"registry = {{codeartifact = '{repository}', scopes = ['@acme']}}\n"
+    node = parse_definition(
+        "web", {"layer.toml": (NODE + nodejs).encode(), "package.json": PACKAGE.encode()}
+    ).tables.nodejs
+
+    assert python is not None and python.index is not None
+    assert (python.index.url, python.index.secret) == ("https://index.example.com/simple/", secret)
+    assert python.index.packages == ("acme-*", "x_y")
+    assert node is not None and node.registry is not None
+    assert (node.registry.codeartifact, node.registry.scopes) == (repository, ("@acme",))
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080/simple/", "http://localhost/simple", "https://a.example"])
+def test_an_index_on_this_machine_need_not_be_encrypted(url: str) -> None:
+    assert parse_definition("web", folder(MINIMAL + f"[python.index]\nurl = '{url}'\n"))
 
 
 def test_folders_without_a_definition_are_not_definitions_and_links_do_not_lead_out(tmp_path: Path) -> None:
@@ -248,11 +249,9 @@ def test_folders_without_a_definition_are_not_definitions_and_links_do_not_lead_
     (tmp_path / "opt" / "web" / "layer.toml").write_text(MINIMAL)
     (tmp_path / "opt" / "web" / "requirements.in").symlink_to(tmp_path / "secret")
 
-    folders = read_folders(tmp_path / "opt")
-
-    assert folders == {"web": {"layer.toml": MINIMAL.encode()}}
-    with pytest.raises(DefinitionRefused, match=r"there is no file 'requirements\.in'"):
-        definition_of(tmp_path / "opt", "web")
+    assert read_folders(tmp_path / "opt") == {"web": {"layer.toml": MINIMAL.encode()}}
+    assert read_folder(tmp_path / "opt" / "web") == {"layer.toml": MINIMAL.encode()}
+    assert read_folder(tmp_path / "opt" / "empty") == {}
 
 
 def test_the_shipped_definitions_are_all_usable() -> None:
@@ -262,7 +261,7 @@ def test_the_shipped_definitions_are_all_usable() -> None:
     assert {definition.name for definition in definitions} >= {"dependencies", "web"}
     for definition in definitions:
         for variant in variants(definition):
-            python_source(definition, variant)
+            assert needs_python(definition, variant) or needs_nodejs(definition, variant) or definition.tables.files
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))

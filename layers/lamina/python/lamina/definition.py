@@ -1,7 +1,7 @@
 """Layer definitions: what a team declares in `layers/<name>/layer.toml` and the files beside it.
 
-`read_folders` lists folders; everything else is pure. `load_definitions` turns folders into `Definition`s and into
-refusals, one for each folder that cannot be used, so that one team's mistake leaves the other layers alone.
+`load_definitions` turns folders into `Definition`s and into refusals, one for each folder that cannot be used, so that
+one team's mistake leaves the other layers alone. Folders are read by `lamina.gateways.definitions`.
 """
 
 from __future__ import annotations
@@ -9,28 +9,44 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from packaging.requirements import Requirement
 
 from lamina.errors import DefinitionRefused
+from lamina.manifest import read_manifest
 from lamina.model import Model, Variant
-from lamina.runtimes import RUNTIMES, is_python
+from lamina.runtimes import RUNTIMES, SMOKE_TESTS, is_python
 from lamina.tables import PythonTable, Tables, parse_tables
+from lamina.wanted import parse_requirements
 
 DEFINITION = "layer.toml"
 RESERVED = frozenset({"python", "nodejs", "lib", "bin", "extensions"})
 """Folder names that Lambda gives a meaning to in `/opt`, where definitions are read from."""
 
+ENVIRONMENT_NAME = r"[a-z0-9]{1,16}"
+_NAME = r"[a-z0-9][a-z0-9_-]{0,39}"
+
 
 @dataclass(frozen=True)
 class Definition:
-    """A layer definition that can be used: its tables, and the files beside them by path."""
+    """A layer definition that can be used.
+
+    Attributes:
+        name: of its folder.
+        tables: its `layer.toml`.
+        content: all files of the folder, by path relative to it.
+        folder: where they are, as messages name it: `layers/web`, or an address such as `s3://bucket/layers/web`.
+    """
 
     name: str
     tables: Tables
     content: Mapping[str, bytes] = field(repr=False)
+    folder: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.folder:
+            object.__setattr__(self, "folder", place_of(self.name))
 
 
 class Refusal(Model):
@@ -40,80 +56,66 @@ class Refusal(Model):
     message: str
 
 
-def read_folders(root: Path) -> dict[str, dict[str, bytes]]:
-    """List the folders of `root` that hold a `layer.toml`, each as its files by path relative to it.
-
-    A symbolic link that leads out of its folder is not followed.
-    """
-    folders: dict[str, dict[str, bytes]] = {}
-    for marker in sorted(root.glob(f"*/{DEFINITION}")):
-        folder = marker.parent
-        inside = folder.resolve()
-        folders[folder.name] = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.resolve().is_relative_to(inside)
-        }
-    return folders
-
-
-def definition_of(root: Path, layer: str) -> Definition:
-    """Read and parse one folder of `root`.
-
-    Raises:
-        DefinitionRefused: the folder is not there, or its definition cannot be used.
-    """
-    return parse_definition(layer, read_folders(root).get(layer, {}))
+def place_of(name: str) -> str:
+    """Where a definition is, unless it is said otherwise."""
+    return f"layers/{name}"
 
 
 def load_definitions(
-    folders: Mapping[str, Mapping[str, bytes]],
+    folders: Mapping[str, Mapping[str, bytes]], places: Mapping[str, str] | None = None
 ) -> tuple[tuple[Definition, ...], tuple[Refusal, ...]]:
     """Parse each folder; a folder that is refused takes no other along.
 
     Args:
         folders: folder name → its files, by path relative to the folder.
+        places: folder name → where it is, for those that are not in `layers/`.
 
     Returns:
         The usable definitions and the refusals, both by name. Two definitions that would publish under the same
-        layer name cannot both be used: the one whose name sorts later is refused.
+        layer name cannot both be used: the one that is not in `layers/`, else the one whose name sorts later, is
+        refused.
     """
+    where = places or {}
     definitions: list[Definition] = []
     refusals: list[Refusal] = []
     taken: dict[str, str] = {}
-    for name, content in sorted(folders.items()):
+    for name, content in sorted(folders.items(), key=lambda item: (item[0] in where, item[0])):
         try:
-            definition = parse_definition(name, content)
+            definition = parse_definition(name, content, where.get(name, ""))
             names = [variant.variant for variant in variants(definition)]
             for clash in (variant for variant in names if variant in taken):
                 raise DefinitionRefused(
-                    f"layers/{name}/{DEFINITION}: its layer would be called {clash}, which layers/{taken[clash]} "
-                    f"already publishes; rename the folder layers/{name} or its environment"
+                    f"{definition.folder}/{DEFINITION}: its layer would be called {clash}, which {taken[clash]} "
+                    f"already publishes; rename the folder {definition.folder} or its environment"
                 )
         except DefinitionRefused as refused:
             refusals.append(Refusal(layer=name, message=str(refused)))
         else:
             definitions.append(definition)
-            taken |= dict.fromkeys(names, name)
-    return tuple(definitions), tuple(refusals)
+            taken |= dict.fromkeys(names, definition.folder)
+    return (
+        tuple(sorted(definitions, key=lambda definition: definition.name)),
+        tuple(sorted(refusals, key=lambda refusal: refusal.layer)),
+    )
 
 
-def parse_definition(name: str, content: Mapping[str, bytes]) -> Definition:
+def parse_definition(name: str, content: Mapping[str, bytes], folder: str = "") -> Definition:
     """Parse one folder.
 
     Args:
         name: the folder's name.
         content: its files by relative path; `layer.toml` among them.
+        folder: where it is, as messages name it; `layers/<name>` if empty.
 
     Raises:
         DefinitionRefused: with one message that names file, key and remedy.
     """
-    where = f"layers/{name}/{DEFINITION}"
+    where = f"{folder or place_of(name)}/{DEFINITION}"
     if name in RESERVED:
         raise DefinitionRefused(
             f"{where}: a layer cannot be called {name!r}, a name that Lambda itself uses in /opt; rename the folder"
         )
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", name):
+    if not re.fullmatch(_NAME, name):
         raise DefinitionRefused(
             f"{where}: {name!r} cannot be a layer's name; use up to 40 lower-case letters, digits, '-' and '_'"
         )
@@ -123,7 +125,7 @@ def parse_definition(name: str, content: Mapping[str, bytes]) -> Definition:
         tables = parse_tables(content[DEFINITION])
     except ValueError as error:
         raise DefinitionRefused(f"{where}: {error}") from error
-    definition = Definition(name, tables, content)
+    definition = Definition(name, tables, content, folder)
     _check(definition, where)
     return definition
 
@@ -159,59 +161,48 @@ def requirements(definition: Definition, environment: str | None = None) -> tupl
         requirement
         for file in files
         for requirement in parse_requirements(
-            definition.content[_normal(file)].decode(errors="replace"), f"layers/{definition.name}/{file}"
+            definition.content[_normal(file)].decode(errors="replace"), f"{definition.folder}/{file}"
         )
     )
 
 
-def parse_requirements(text: str, where: str) -> tuple[Requirement, ...]:
-    """The requirements of a `requirements.in`: one to a line, `#` begins a comment, `\\` continues a line.
+def needs_python(definition: Definition, variant: Variant) -> bool:
+    """Whether the variant's layer has Python packages: every variant of a definition holds all its sources."""
+    return definition.tables.python is not None
+
+
+def needs_nodejs(definition: Definition, variant: Variant) -> bool:
+    """Whether the variant's layer has npm packages: every variant of a definition holds all its sources."""
+    return definition.tables.nodejs is not None
+
+
+def python_source(definition: Definition, variant: Variant) -> PythonTable:
+    """The `[python]` table of a variant.
 
     Raises:
-        DefinitionRefused: a line is an option, a URL or path, not a requirement at all, or names a package twice.
+        DefinitionRefused: there is none.
     """
-    found: dict[tuple[str, str], int] = {}
-    result: list[Requirement] = []
-    for number, line in _logical_lines(text):
-        at = f"{where}, line {number}"
-        if line.startswith("-"):
-            raise DefinitionRefused(
-                f"{at}: {line!r} is an option of pip; list the packages themselves, indexes are set for the whole stack"
-            )
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement as error:
-            reason = str(error).splitlines()[0]
-            raise DefinitionRefused(
-                f"{at}: {line!r} is not a requirement ({reason}); write for example requests>=2.31"
-            ) from error
-        if requirement.url is not None:
-            raise DefinitionRefused(
-                f"{at}: {line!r} points to a file, which has no newer versions; name the package and its versions"
-            )
-        key = (canonicalize_name(requirement.name), str(requirement.marker or ""))
-        if key in found:
-            raise DefinitionRefused(
-                f"{at}: {key[0]} is already required in line {found[key]}; write one line with all its conditions"
-            )
-        found[key] = number
-        result.append(requirement)
-    return tuple(result)
+    if definition.tables.python is None:
+        raise DefinitionRefused(
+            f"{definition.folder}/{DEFINITION}: {variant.variant} has no [python] source; add it, with its requirements"
+        )
+    return definition.tables.python
 
 
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    pending, start = "", 0
-    for number, raw in enumerate(text.splitlines(), 1):
-        start = start if pending else number
-        line = pending + re.sub(r"(^|\s)#.*$", "", raw).rstrip()
-        if line.endswith("\\"):
-            pending = line[:-1]
-            continue
-        pending = ""
-        if line.strip():
-            yield start, line.strip()
-    if pending.strip():
-        yield start, pending.strip()
+def python_target(definition: Definition, variant: Variant) -> Variant:
+    """The variant with the Python that its Python packages are chosen for.
+
+    That is its own runtime, or the newest Python among the definition's where the variant is for another language.
+
+    Raises:
+        DefinitionRefused: the definition names no Python.
+    """
+    if is_python(variant.runtime):
+        return variant
+    newest = max(filter(is_python, definition.tables.layer.runtimes), key=RUNTIMES.index, default=None)
+    if newest is None:
+        raise DefinitionRefused(_unfit(definition, "python"))
+    return variant.model_copy(update={"runtime": newest})
 
 
 def _normal(path: str) -> str:
@@ -225,17 +216,19 @@ def _check(definition: Definition, where: str) -> None:
         raise DefinitionRefused(
             f"{where}: has no source; add one of [python], [nodejs] and [files], so that there is something to build"
         )
-    for table, prefix in (("python", "python"), ("nodejs", "nodejs")):
-        fits = any(runtime.startswith(prefix) for runtime in tables.layer.runtimes)
-        if getattr(tables, table) is not None and not fits:
+    for language in ("python", "nodejs"):
+        listed = [runtime for runtime in tables.layer.runtimes if runtime.startswith(language)]
+        if getattr(tables, language) is not None and not listed:
+            raise DefinitionRefused(_unfit(definition, language))
+        if getattr(tables, language) is None and listed and tables.files is None:
             raise DefinitionRefused(
-                f"{where}: [{table}] needs a {prefix} runtime, but layer.runtimes is {list(tables.layer.runtimes)}; "
-                f"add one of {', '.join(runtime for runtime in RUNTIMES if runtime.startswith(prefix))}"
+                f"{where}: layer.runtimes names {listed[0]}, but there is no [{language}] to build for it; remove it "
+                f"from layer.runtimes or add [{language}]"
             )
     if tables.environments and tables.python is None:
         raise DefinitionRefused(f"{where}: [environments] adds to [python], which is missing; add it")
     for environment in tables.environments:
-        if not re.fullmatch(r"[a-z0-9]{1,16}", environment):
+        if not re.fullmatch(ENVIRONMENT_NAME, environment):
             raise DefinitionRefused(
                 f"{where}: environments.{environment}: an environment's name becomes part of the layer's name; "
                 "use up to 16 lower-case letters and digits"
@@ -245,14 +238,30 @@ def _check(definition: Definition, where: str) -> None:
             f"{where}: rollout.max-minutes ({tables.rollout.max_minutes}) is less than rollout.min-minutes "
             f"({tables.rollout.min_minutes}); raise it or lower the other"
         )
+    smoke = tables.verify.smoke
+    if smoke is not None and PurePosixPath(smoke).suffix not in SMOKE_TESTS:
+        raise DefinitionRefused(
+            f"{where}: verify.smoke: {smoke!r} is in no language that a probe runs; "
+            f"use a file that ends in one of {', '.join(SMOKE_TESTS)}"
+        )
     for key, path in _paths(tables):
         _check_path(definition, f"{where}: {key}", path, folder=key == "files.from")
     for environment_name in (None, *tables.environments):
         wanted = requirements(definition, environment_name)
         if tables.python is not None and environment_name is None and not wanted:
             raise DefinitionRefused(
-                f"layers/{definition.name}/{tables.python.requirements}: holds no requirement; name at least one"
+                f"{definition.folder}/{tables.python.requirements}: holds no requirement; name at least one"
             )
+    if tables.nodejs is not None:
+        read_manifest(definition)
+
+
+def _unfit(definition: Definition, language: str) -> str:
+    runtimes = [runtime for runtime in RUNTIMES if runtime.startswith(language)]
+    return (
+        f"{definition.folder}/{DEFINITION}: [{language}] needs a {language} runtime, but layer.runtimes is "
+        f"{list(definition.tables.layer.runtimes)}; add one of {', '.join(runtimes)}"
+    )
 
 
 def _paths(tables: Tables) -> Iterator[tuple[str, str]]:
@@ -272,7 +281,7 @@ def _check_path(definition: Definition, at: str, path: str, *, folder: bool) -> 
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\\" in path:
         raise DefinitionRefused(
-            f"{at}: {path!r} leaves the folder layers/{definition.name}; give a path inside it, with '/' between parts"
+            f"{at}: {path!r} leaves the folder {definition.folder}; give a path inside it, with '/' between parts"
         )
     plain = _normal(path)
     there = any(name.startswith(plain + "/") for name in definition.content) if folder else plain in definition.content
@@ -280,29 +289,5 @@ def _check_path(definition: Definition, at: str, path: str, *, folder: bool) -> 
         kind = "folder with files" if folder else "file"
         beside = ", ".join(sorted(name for name in definition.content if name != DEFINITION)[:10]) or "nothing"
         raise DefinitionRefused(
-            f"{at}: there is no {kind} {path!r} in layers/{definition.name} (there is: {beside}); "
-            "add it or correct the path"
+            f"{at}: there is no {kind} {path!r} in {definition.folder} (there is: {beside}); add it or correct the path"
         )
-
-
-def python_source(definition: Definition, variant: Variant) -> PythonTable:
-    """The `[python]` table of a variant that this version of Lamina can build.
-
-    Raises:
-        DefinitionRefused: the variant has a source that cannot be built yet, so building the rest would publish a
-            layer that lacks it.
-    """
-    where = f"layers/{definition.name}/{DEFINITION}"
-    tables = definition.tables
-    for table in ("nodejs", "files"):
-        if getattr(tables, table) is not None:
-            raise DefinitionRefused(
-                f"{where}: {variant.variant} has a [{table}] source, which this version of Lamina cannot build; "
-                "nothing was changed. Move it to a layer of its own, outside Lamina"
-            )
-    if tables.python is None or not is_python(variant.runtime):
-        raise DefinitionRefused(
-            f"{where}: {variant.variant} has nothing to build for {variant.runtime}; "
-            "remove that runtime from layer.runtimes or add a source for it"
-        )
-    return tables.python

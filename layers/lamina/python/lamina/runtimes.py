@@ -31,6 +31,10 @@ BUILD_IMAGES = frozenset({"python3.11", "python3.12", "python3.13"})
 DEFAULT_BUILD_IMAGE = "python3.13"
 
 
+SMOKE_TESTS = {".py": "python", ".mjs": "nodejs", ".cjs": "nodejs", ".js": "nodejs", ".sh": "provided"}
+"""Suffix of a smoke test → the language whose probe runs it."""
+
+
 @dataclass(frozen=True)
 class Target:
     """What a Python variant is resolved and built for.

@@ -2,49 +2,35 @@
 
 The models are strict (a number in quotes is not a number) and know every key, so that a typing mistake is an error
 and never a silent default. `parse_tables` turns what the models say into one sentence for the person who edits the
-file.
+file; the JSON Schema that is made from them says the same to an editor.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lamina.runtimes import ARCHITECTURES, RUNTIMES
+from lamina.mistakes import in_words
+from lamina.shapes import (
+    Account,
+    Address,
+    Architectures,
+    Names,
+    Organization,
+    Patterns,
+    Repository,
+    Runtimes,
+    Scopes,
+    Secret,
+    Waves,
+)
 
 
 def _kebab(name: str) -> str:
     return name.replace("_", "-")
-
-
-def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
-    twice = sorted({value for value in values if values.count(value) > 1})
-    if twice:
-        raise ValueError(f"{', '.join(repr(value) for value in twice)} stands there twice; name each once")
-    return values
-
-
-def _account(value: str) -> str:
-    if len(value) != 12 or not value.isdecimal():
-        raise ValueError(f"{value!r} is not an AWS account's number; give its 12 digits as text")
-    return value
-
-
-def _rising(waves: tuple[int, ...]) -> tuple[int, ...]:
-    if list(waves) != sorted(set(waves)) or not all(1 <= wave <= 100 for wave in waves) or waves[-1] != 100:
-        raise ValueError("must be percentages that rise and end with 100, such as [10, 50, 100]")
-    return waves
-
-
-Runtime = Literal["python3.9", "python3.10", "python3.11", "python3.12", "python3.13", "python3.14", "nodejs20.x",
-                  "nodejs22.x", "nodejs24.x", "provided.al2", "provided.al2023"]  # fmt: skip
-Architecture = Literal["x86_64", "arm64"]
-Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(_unique)]
 
 
 class Table(BaseModel):
@@ -56,94 +42,185 @@ class Table(BaseModel):
 class LayerTable(Table):
     """`[layer]`: who answers for it, and which variants there are."""
 
-    description: str = ""
-    owner: str = Field(min_length=1)
-    runtimes: Annotated[tuple[Runtime, ...], Field(min_length=1), AfterValidator(_unique)]
-    architectures: Annotated[tuple[Architecture, ...], Field(min_length=1), AfterValidator(_unique)]
+    description: str = Field("", description="What the layer is for, in a sentence.")
+    owner: str = Field(min_length=1, description="Who answers for it: a team or an address.")
+    runtimes: Runtimes = Field(
+        min_length=1, description="The Lambda runtimes that it is built for; one variant for each."
+    )
+    architectures: Architectures = Field(
+        min_length=1, description="The processors that it is built for; one variant for each."
+    )
+    license: str = Field(
+        "",
+        max_length=512,
+        description="License of the layer as a whole, an SPDX expression or an address; shown by Lambda.",
+    )
+
+
+class SourceTable(Table):
+    """Base of the tables that name an index of the definition's own: by its address, or as CodeArtifact's."""
+
+    url: Address | None = Field(None, description="Address of the index, encrypted (https) and without credentials.")
+    codeartifact: Repository | None = Field(
+        None, description="ARN of a repository in AWS CodeArtifact; Lamina gets itself a token for it."
+    )
+    secret: Secret | None = Field(
+        None,
+        description="ARN of the secret in Secrets Manager that has the credentials: "
+        '{"username": ..., "password": ...}, {"token": ...}, or a token as plain text.',
+    )
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        if (self.url is None) == (self.codeartifact is None):
+            both = "has both url and codeartifact; remove one"
+            none = "needs url, or codeartifact with a repository's ARN; add one"
+            raise ValueError(none if self.url is None else both)
+        if self.codeartifact is not None and self.secret is not None:
+            raise ValueError("codeartifact needs no secret, since Lamina gets itself a token; remove secret")
+        return self
+
+
+_ONE_ADDRESS: dict[str, Any] = {
+    "oneOf": [
+        {"required": ["url"], "not": {"required": ["codeartifact"]}},
+        {"required": ["codeartifact"], "not": {"anyOf": [{"required": ["url"]}, {"required": ["secret"]}]}},
+    ]
+}
+
+
+class IndexTable(SourceTable):
+    """`[python.index]`: an index of the definition's own, instead of the default one or beside it."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_ADDRESS)
+
+    packages: Patterns = Field(
+        (),
+        description="Names or patterns of the packages that are there, and are never looked for elsewhere; all others "
+        "come from the default index. Left out: every package is taken from there.",
+    )
+
+
+class RegistryTable(SourceTable):
+    """`[nodejs.registry]`: an npm registry of the definition's own, instead of the default one or beside it."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_ADDRESS)
+
+    scopes: Scopes = Field(
+        (),
+        description="Scopes whose packages are there, and are never looked for elsewhere; all others come from the "
+        "default registry. Left out: every package is taken from there.",
+    )
 
 
 class PythonTable(Table):
     """`[python]`: what goes to `python/` in the layer."""
 
-    requirements: str
-    exclude: Names = ()
-    build_from_source: Names = ()
+    requirements: str = Field(description="File in the folder with the requirements, one to a line.")
+    exclude: Names = Field((), description="Packages that are left to the runtime.")
+    build_from_source: Names = Field((), description="Packages that may be built from source; others may not.")
+    index: IndexTable | None = Field(None, description="An index of the definition's own.")
 
 
 class NodejsTable(Table):
     """`[nodejs]`: what goes to `nodejs/node_modules` in the layer."""
 
-    package: str
+    package: str = Field(description="File in the folder, a package.json, whose dependencies are wanted.")
+    without_scripts: Names = Field(
+        (), description="Packages that work although their install scripts are not run: builds never run any."
+    )
+    registry: RegistryTable | None = Field(None, description="An npm registry of the definition's own.")
 
 
 class EnvironmentTable(Table):
     """`[environments.<name>]`: a variant of its own with these requirements on top."""
 
-    requirements: str
+    requirements: str = Field(description="File in the folder with the requirements on top of [python]'s.")
 
 
 class FilesTable(Table):
     """`[files]`: a folder whose contents go into the layer as they are."""
 
-    from_: str = Field(alias="from")
+    from_: str = Field(alias="from", description="Folder in the definition's folder.")
+
+
+class BuildTable(Table):
+    """`[build]`: what becomes of installed packages on their way into the layer."""
+
+    prune: bool = Field(True, description="Leave out what a function never reads: tests, headers, stubs, caches.")
+    strip: bool = Field(False, description="Take from shared objects the symbols that only a debugger reads.")
+    bytecode: bool = Field(True, description="Add Python byte code, without which every cold start compiles anew.")
 
 
 class UpdateTable(Table):
-    """`[update]`: which newer versions may be taken, and when. `cooldown_days` counts days since the upload."""
+    """`[update]`: which newer versions may be taken, and when."""
 
-    allow: Literal["patch", "minor", "major"] = "minor"
-    cooldown_days: int = Field(7, ge=0, le=3650)
-    security: Literal["immediate", "scheduled"] = "immediate"
-    ignore: Names = ()
+    allow: Literal["patch", "minor", "major"] = Field(
+        "minor", description="The largest step that a required package may take."
+    )
+    cooldown_days: int = Field(
+        7, ge=0, le=3650, description="Days since its upload that a version must have been there before it is taken."
+    )
+    security: Literal["immediate", "scheduled"] = Field(
+        "immediate", description="Whether the fix of an advisory is taken at once, or waits like everything else."
+    )
+    ignore: Names = Field((), description="Packages that stay at their version.")
 
 
 class VerifyTable(Table):
     """`[verify]`: what a candidate is asked before any function sees it."""
 
-    imports: Literal["auto"] | Names = "auto"
-    smoke: str | None = None
+    imports: Literal["auto"] | Names = Field("auto", description="Modules to import; auto for all that it has.")
+    smoke: str | None = Field(None, description="File in the folder with a handler(event, context) to run.")
 
 
 class RolloutTable(Table):
     """`[rollout]`: how a candidate reaches the fleet. Rates and shares are fractions, waves are percentages."""
 
-    strategy: Literal["auto", "alias", "latest"] = "auto"
-    alias: str = Field("live", min_length=1)
-    canary: Literal["auto"] | Names = "auto"
-    weight: float = Field(0.1, gt=0, lt=1)
-    waves: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_rising)] = (10, 50, 100)
-    min_minutes: int = Field(5, ge=1)
-    max_minutes: int = Field(30, ge=1)
-    extend_minutes: int = Field(1440, ge=0)
-    alpha: float = Field(0.01, gt=0, lt=0.5)
-    tolerance: float = Field(0.02, gt=0, lt=1)
-    on_no_traffic: Literal["hold", "promote", "rollback"] = "hold"
-    alarms: Names = ()
-    exclude: Names = ()
-    replaces: Names = ()
+    strategy: Literal["auto", "alias", "latest"] = Field(
+        "auto", description="Whether functions are moved through their alias or at $LATEST; auto looks at each."
+    )
+    alias: str = Field("live", min_length=1, description="Name of the alias through which functions are called.")
+    canary: Literal["auto"] | Names = Field("auto", description="Functions that get the candidate first; auto chooses.")
+    weight: float = Field(0.1, gt=0, lt=1, description="Share of an alias's traffic that the candidate gets at first.")
+    waves: Waves = Field(
+        (10, 50, 100), min_length=1, description="Percent of the fleet that has the candidate after each wave."
+    )
+    min_minutes: int = Field(5, ge=1, description="Minutes that each wave is watched at least.")
+    max_minutes: int = Field(30, ge=1, description="Minutes after which each wave is judged.")
+    extend_minutes: int = Field(1440, ge=0, description="Minutes that an undecided watch may go on.")
+    alpha: float = Field(0.01, gt=0, lt=0.5, description="Probability of ever rolling back a harmless release.")
+    tolerance: float = Field(0.02, gt=0, lt=1, description="An added error rate up to this may be called safe.")
+    on_no_traffic: Literal["hold", "promote", "rollback"] = Field(
+        "hold", description="What becomes of a candidate that nobody calls."
+    )
+    alarms: Names = Field((), description="CloudWatch alarms that veto.")
+    exclude: Names = Field((), description="Names or patterns of functions that are never touched.")
+    replaces: Names = Field((), description="Older layers whose functions are taken over.")
 
 
 class ShareTable(Table):
     """`[share]`: who else may use the layer."""
 
-    accounts: tuple[Annotated[str, AfterValidator(_account)], ...] = ()
-    organization: str = Field("", pattern=r"^(o-[a-z0-9]{10,32})?$")
+    accounts: tuple[Account, ...] = Field((), description="Numbers of AWS accounts.")
+    organization: Organization = Field("", description="Id of an AWS organization.")
 
 
 class RetainTable(Table):
-    """`[retain]`: how many superseded versions are kept."""
+    """`[retain]`: what is kept."""
 
-    versions: int = Field(5, ge=1)
+    versions: int = Field(5, ge=1, description="How many superseded versions are kept.")
 
 
 class Tables(Table):
-    """The whole of a `layer.toml`."""
+    """A layer that Lamina keeps current: the whole of a `layer.toml`."""
 
     layer: LayerTable
     python: PythonTable | None = None
     nodejs: NodejsTable | None = None
     environments: dict[str, EnvironmentTable] = {}
     files: FilesTable | None = None
+    build: BuildTable = BuildTable()
     update: UpdateTable = UpdateTable()
     verify: VerifyTable = VerifyTable()
     rollout: RolloutTable = RolloutTable()
@@ -165,57 +242,6 @@ def parse_tables(body: bytes) -> Tables:
         # Strict validation takes arrays for tuples only when they come as JSON.
         return Tables.model_validate_json(json.dumps(data, allow_nan=False))
     except ValidationError as error:
-        raise ValueError(_explain(error)) from error
+        raise ValueError(in_words(error, Tables)) from error
     except (TypeError, ValueError) as error:
         raise ValueError("holds a date, infinity or NaN, which no key accepts; write text or a number") from error
-
-
-def _explain(error: ValidationError) -> str:
-    """The first problem in plain words, and how many more keys have one."""
-    problems = error.errors(include_url=False)
-    keys = {_key(problem) for problem in problems}
-    # A list with a bad item is reported twice: for the item, and as a list that is too short without it.
-    others = sum(not any(other.startswith(key + ".") for other in keys) for key in keys) - 1
-    return _problem(problems[0]) + (f" (and {others} more to correct after it)" if others else "")
-
-
-def _key(problem: ErrorDetails) -> str:
-    inner = ("literal[", "function-after[", "tuple[")
-    return ".".join(str(step) for step in problem["loc"] if not str(step).startswith(inner))
-
-
-def _problem(problem: ErrorDetails) -> str:
-    key, kind, value = _key(problem), problem["type"], problem.get("input")
-    if kind == "extra_forbidden":
-        known = _known(problem["loc"][:-1])
-        close = difflib.get_close_matches(str(problem["loc"][-1]), known, 1, 0.6)
-        hint = f"did you mean {close[0]!r}?" if close else f"known there: {', '.join(known)}"
-        return f"unknown key {key}; {hint}"
-    if kind == "missing":
-        return f"{key} is missing; it is required"
-    if kind == "value_error":
-        return f"{key}: {problem['ctx']['error']}"
-    if "literal['auto']" in problem["loc"]:
-        return f"{key}: must be 'auto' or a list of names, each once, not {json.dumps(value)[:80]}"
-    if key == "layer.runtimes" or key.startswith("layer.runtimes."):
-        return f"{key}: {value!r} is not a runtime that Lamina knows; use one of {', '.join(RUNTIMES)}"
-    if key.startswith("layer.architectures"):
-        return f"{key}: {value!r} is not an architecture; use one of {', '.join(ARCHITECTURES)}"
-    wish = problem["msg"][0].lower() + problem["msg"][1:]
-    wish = wish.replace("input should be", "must be").replace("an object", "a table")
-    return f"{key}: {wish}, not {json.dumps(value, default=str)[:80]}"
-
-
-def _known(path: tuple[int | str, ...]) -> list[str]:
-    """The keys of the table at `path`, as they are spelled in the file."""
-    model: Any = Tables
-    for step in path:
-        info = next((info for name, info in model.model_fields.items() if (info.alias or name) == step), None)
-        if info is None:
-            model = EnvironmentTable
-            continue
-        if step == "environments":
-            continue
-        choices = [info.annotation, *getattr(info.annotation, "__args__", ())]
-        model = next(choice for choice in choices if isinstance(choice, type) and issubclass(choice, Table))
-    return sorted(info.alias or name for name, info in model.model_fields.items())
