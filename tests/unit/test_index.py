@@ -1,55 +1,40 @@
-"""The package index through uv: what uv is told, what its endings mean; and the four real histories."""
+"""The package index through uv: what uv is told, and what its endings mean."""
 
 from __future__ import annotations
 
 import os
 import stat
 import sys
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from lamina.definition import parse_definition, variants
 from lamina.errors import ResolutionFailed
-from lamina.gateways.index import Index, IndexUnavailable, find_uv, plain_words, uv_environment
-from lamina.lock import Lock
-from lamina.model import Advisory
-from lamina.resolve import Question, accept, ask
+from lamina.gateways.index import Index, IndexUnavailable, Unsolved, find_uv, uv_environment
+from lamina.lock import Lock, Pin
+from lamina.resolution import Access, Order
+from lamina.resolve import Approach, Question, ask, basis
+from lamina.uv import command, plain_words, untimed
+from tests.simpleindex import SimpleIndex
 
 PYLOCK = '[[packages]]\\nname = "requests"\\nversion = "2.32.0"\\nwheels = [{hashes = {sha256 = "ab"}}]\\n'
 
 
-def question(
-    wants: str = "requests\n",
-    *,
-    as_of: str = "2024-11-27",
-    current: Lock | None = None,
-    update: str = "cooldown-days = 0",
-    packages: dict[str, str] | None = None,
-    advisories: tuple[Advisory, ...] = (),
-) -> Question:
-    toml = f"""
+def question(wants: str = "requests\n", access: Access | None = None) -> Question:
+    toml = """
     [layer]
     owner = "o"
     runtimes = ["python3.11"]
     architectures = ["x86_64"]
     [python]
     requirements = "requirements.in"
-    [update]
-    {update}
     """
     definition = parse_definition("web", {"layer.toml": toml.encode(), "requirements.in": wants.encode()})
-    moment = datetime.fromisoformat(as_of).replace(tzinfo=UTC) + timedelta(days=1)
-    return ask(
-        definition,
-        variants(definition)[0],
-        current,
-        as_of=moment,
-        packages=packages or {},
-        advisories=advisories,
-        held_back=(),
-    )
+    order = Order(definition, variants(definition)[0], None, datetime(2024, 11, 28, tzinfo=UTC), access=access)
+    return ask(basis(order), Approach())
 
 
 def stand_in(folder: Path, body: str) -> Path:
@@ -153,111 +138,101 @@ def test_hints_speak_of_the_cooldown_and_not_of_options() -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
-    work = tmp_path_factory.mktemp("work")
-    return Index(find_uv(work), sys.executable, work, os.environ)
+OLD = datetime(2024, 1, 1, tzinfo=UTC)
+SECRET = "a-very-secret-word"
 
 
-def moved(before: Lock, after: Lock) -> dict[str, tuple[str | None, str]]:
-    return {
-        name: (before.packages.get(name), version)
-        for name, version in after.packages.items()
-        if before.packages.get(name) != version
-    }
+@pytest.fixture
+def private() -> Iterator[SimpleIndex]:
+    with SimpleIndex(credentials=("reader", SECRET)) as index:
+        index.add("acme-app", "1.0", requires=["acme-core"], uploaded=OLD)
+        index.add("acme-app", "2.0", requires=["acme-core", "acme-more"], uploaded=OLD)
+        index.add("acme-core", "1.0", uploaded=OLD)
+        index.add("acme-more", "1.0", uploaded=OLD)
+        yield index
 
 
-@pytest.mark.index
-@pytest.mark.parametrize(
-    ("wants", "update", "dates", "expected"),
-    [
-        ("openai==1.55.2", "cooldown-days = 0", ("2024-11-27", "2024-11-30"), {"httpx": ("0.27.2", "0.28.0")}),
-        ("numpy", "cooldown-days = 0", ("2022-12-15", "2022-12-20"), {"numpy": ("1.23.5", "1.24.0")}),
-        (
-            "flask==2.2.2",
-            'cooldown-days = 0\nallow = "major"',
-            ("2023-09-20", "2023-10-05"),
-            {"werkzeug": ("2.3.7", "3.0.0")},
-        ),
-        (
-            "requests",
-            "cooldown-days = 7",
-            ("2023-11-01", "2024-07-01"),
-            {
-                "certifi": ("2023.7.22", "2024.6.2"),
-                "charset-normalizer": ("3.3.1", "3.3.2"),
-                "idna": ("3.4", "3.7"),
-                "requests": ("2.31.0", "2.32.3"),
-                "urllib3": ("2.0.7", "2.2.2"),
-            },
-        ),
-    ],
-)
-def test_history_repeats_itself(
-    index: Index, wants: str, update: str, dates: tuple[str, str], expected: dict[str, tuple[str, str]]
+def through(work: Path, *, default: str | None = None) -> Index:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
+    environment |= {"UV_HTTP_RETRIES": "0"} | ({"UV_DEFAULT_INDEX": default} if default else {})
+    return Index(find_uv(work), sys.executable, work, environment)
+
+
+def test_an_index_of_its_own_gets_its_credentials_and_no_command_line_has_them(
+    private: SimpleIndex, tmp_path: Path
 ) -> None:
-    first = question(wants, as_of=dates[0], update=update)
-    before = accept(first, index.resolve(first), None)
+    asked = question("acme-app\n", Access(private.url, "reader", SECRET))
 
-    second = question(wants, as_of=dates[1], update=update, current=before)
-    after = accept(second, index.resolve(second), before)
+    answer = through(tmp_path).resolve(asked)
 
-    assert moved(before, after) == expected
-    assert all(pin.uploaded is not None and pin.uploaded < second.cutoff for pin in after.pins.values())
+    assert answer.lock.packages == {"acme-app": "2.0", "acme-core": "1.0", "acme-more": "1.0"}
+    assert SECRET not in " ".join(command(asked, "uv", "python")) + repr(asked)
 
 
-@pytest.mark.index
-def test_a_longer_cooldown_never_takes_back_what_is_there(index: Index) -> None:
-    # GIVEN a lock without a cooldown, a day after urllib3 2.2.2 was uploaded
-    first = question(as_of="2024-06-18")
-    before = accept(first, index.resolve(first), None)
-    assert before.packages["urllib3"] == "2.2.2"
+@pytest.mark.parametrize(("status", "says"), [(401, "(401)"), (403, "(403)"), (500, "500"), (503, "503")])
+def test_an_index_of_its_own_that_does_not_answer_never_lets_the_default_one_step_in(
+    private: SimpleIndex, tmp_path: Path, status: int, says: str
+) -> None:
+    # GIVEN the same name on the default index
+    with SimpleIndex() as default:
+        default.add("acme-app", "9.0", uploaded=OLD)
+        private.status = status
 
-    # WHEN the next check has a cooldown of 30 days, under which a resolver alone would answer 2.2.1
-    second = question(as_of="2024-06-19", current=before, update="cooldown-days = 30")
-    after = accept(second, index.resolve(second), before)
+        # WHEN the definition's own index answers with an error
+        with pytest.raises(IndexUnavailable) as failed:
+            through(tmp_path, default=default.url).resolve(
+                question("acme-app\n", Access(private.url, "reader", SECRET, ("acme-*",)))
+            )
 
-    # THEN nothing moves
-    assert after == before
-
-
-@pytest.mark.index
-def test_a_fix_is_let_in_before_its_cooldown_ends_and_nothing_else_is(index: Index) -> None:
-    # GIVEN werkzeug 3.0.0, and its fix 3.0.1 of 2023-10-24 one day old under a cooldown of 14 days
-    first = question("flask==2.3.3", as_of="2023-10-05", update="cooldown-days = 0")
-    before = accept(first, index.resolve(first), None)
-    fix = Advisory(id="CVE-2023-46136", package="werkzeug", fixed="3.0.1")
-
-    second = question(
-        "flask==2.3.3", as_of="2023-10-25", current=before, update="cooldown-days = 14", advisories=(fix,)
-    )
-    after = accept(second, index.resolve(second), before)
-
-    assert moved(before, after)["werkzeug"] == ("3.0.0", "3.0.1")
-    young = {name for name, pin in after.pins.items() if pin.uploaded is None or pin.uploaded >= second.cutoff}
-    assert young == {"werkzeug"}
+    # THEN what is new is unknown, and nothing else was asked for it
+    assert says in str(failed.value)
+    assert "what is new is unknown" in str(failed.value)
+    assert SECRET not in str(failed.value)
+    assert "acme-app" not in default.asked
 
 
-@pytest.mark.index
-def test_an_exact_version_is_taken_before_its_cooldown_ends(index: Index) -> None:
-    first = question(as_of="2024-06-01")
-    before = accept(first, index.resolve(first), None)
+def test_wrong_credentials_are_named_as_such_without_being_shown(private: SimpleIndex, tmp_path: Path) -> None:
+    with pytest.raises(IndexUnavailable, match=r"refused Lamina \(401\).*Check its credentials") as failed:
+        through(tmp_path).resolve(question("acme-app\n", Access(private.url, "reader", "wrong-word")))
 
-    second = question(as_of="2024-06-18", current=before, update="cooldown-days = 30", packages={"urllib3": "2.2.2"})
-    after = accept(second, index.resolve(second), before)
-
-    assert moved(before, after) == {"urllib3": ("2.2.1", "2.2.2")}
+    assert "wrong-word" not in str(failed.value)
 
 
-@pytest.mark.index
-def test_requirements_that_contradict_each_other_are_explained(index: Index) -> None:
-    with pytest.raises(ResolutionFailed, match=r"depends on httpx>=0\.23\.0.*you require httpx==0\.22\.0"):
-        index.resolve(question("openai==1.55.2\nhttpx==0.22.0\n"))
+def test_one_package_that_is_refused_does_not_lead_to_an_older_set_without_it(
+    private: SimpleIndex, tmp_path: Path
+) -> None:
+    # GIVEN an index that refuses a package that the newest version needs, where uv alone answers 1.0 with exit 0
+    private.broken = {"acme-more": 403}
+
+    with pytest.raises(IndexUnavailable, match=r"refused Lamina \(403\)"):
+        through(tmp_path).resolve(question("acme-app\n", Access(private.url, "reader", SECRET)))
 
 
-@pytest.mark.index
-def test_an_unreachable_index_is_not_mistaken_for_one_without_news(tmp_path: Path) -> None:
-    nowhere = dict(os.environ) | {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0"}
+def test_it_is_told_which_index_each_package_is_from(private: SimpleIndex, tmp_path: Path) -> None:
+    with SimpleIndex() as default:
+        default.add("public", "1.0", uploaded=OLD)
+        asked = question("acme-app\npublic\n", Access(private.url, "reader", SECRET, ("acme-*",)))
+        index = through(tmp_path, default=default.url)
 
-    with pytest.raises(IndexUnavailable, match="the package index could not be asked"):
-        Index(find_uv(tmp_path), sys.executable, tmp_path, nowhere).resolve(question())
+        found = index.origins(asked, Lock.of([Pin("acme-core", "1.0"), Pin("public", "1.0")]))
+
+    assert {name: url.rstrip("/") for name, url in found.items()} == {"acme-core": private.url, "public": default.url}
+
+
+@pytest.mark.parametrize("requires", [[], ["undated"]])
+def test_packages_without_upload_times_are_named_whatever_the_ending(tmp_path: Path, requires: list[str]) -> None:
+    with SimpleIndex() as index:
+        index.add("undated", "1.0")
+        index.add("dated", "1.0", uploaded=OLD)
+        index.add("dated", "1.1", uploaded=OLD, requires=["undated"])
+        asked = question("\n".join(["dated", *requires]), Access(index.url))
+        try:
+            found = through(tmp_path).resolve(asked).untimed
+        except Unsolved as failed:
+            found = failed.untimed
+
+    assert found == {"undated"}
+
+
+def test_files_whose_names_say_nothing_are_nobodys() -> None:
+    assert untimed("warning: `x.whl` is missing an upload date, but user provided: 2024") == frozenset()

@@ -12,7 +12,8 @@ from packaging.version import Version
 
 from lamina.lock import Pin
 from lamina.model import HeldBack
-from lamina.policy import Kind, ceiling, constraints, cutoff, kind_of_change, young
+from lamina.policy import ceiling, constraints, cutoff, young
+from lamina.versions import Kind, kind_of_change
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 KINDS: tuple[Kind, ...] = ("patch", "minor", "major")
@@ -38,7 +39,7 @@ versions = st.builds(
     ],
 )
 def test_a_step_is_as_big_as_the_first_number_that_differs(old: str, new: str, kind: str) -> None:
-    assert kind_of_change(old, new) == kind
+    assert kind_of_change("PyPI", old, new) == kind
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_a_direct_requirement_never_goes_back_and_never_further_than_allowed(old
     if Version(new) in SpecifierSet(line.removeprefix("x"), prereleases=True):
         # THEN it is no downgrade, and the step is within what policy allows
         assert Version(new) >= Version(Version(old).public)
-        assert KINDS.index(kind_of_change(old, new)) <= KINDS.index(allow)
+        assert KINDS.index(kind_of_change("PyPI", old, new)) <= KINDS.index(allow)
 
 
 def test_transitive_packages_have_a_floor_and_no_ceiling() -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import tomllib
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.version import Version
 
 from lamina.definition import Definition, parse_definition, variants
-from lamina.errors import DefinitionRefused, ResolutionFailed
-from lamina.explain import explain
+from lamina.errors import ResolutionFailed
+from lamina.explain import explained
 from lamina.lock import Lock, Pin
-from lamina.model import Advisory, HeldBack
-from lamina.resolve import Answer, Question, accept, ask, command
+from lamina.model import Change, HeldBack
+from lamina.resolution import Order
+from lamina.resolve import Answer, Approach, Question, accept, ask, basis
+from lamina.uv import OUTPUT, command, files
 
 NOW = datetime(2026, 11, 20, 6, 30, tzinfo=UTC)
 OLD = NOW - timedelta(days=100)
@@ -40,24 +46,33 @@ def lock(**packages: str) -> Lock:
 CURRENT = lock(flask="2.2.2", requests="2.31.0", werkzeug="2.3.7")
 
 
-def question(
+def order(
     current: Lock | None = CURRENT,
     *,
     of: Definition | None = None,
     packages: dict[str, str] | None = None,
-    advisories: tuple[Advisory, ...] = (),
     held_back: tuple[HeldBack, ...] = (),
-) -> Question:
+) -> Order:
     of = of or definition()
-    return ask(
-        of,
-        variants(of)[0],
-        current,
+    return Order(
+        definition=of,
+        variant=variants(of)[0],
+        current=current,
         as_of=NOW,
         packages=packages or {},
-        advisories=advisories,
         held_back=held_back,
     )
+
+
+def question(
+    current: Lock | None = CURRENT,
+    approach: Approach | None = None,
+    *,
+    of: Definition | None = None,
+    packages: dict[str, str] | None = None,
+    held_back: tuple[HeldBack, ...] = (),
+) -> Question:
+    return ask(basis(order(current, of=of, packages=packages, held_back=held_back)), approach or Approach())
 
 
 def options(asked: Question, name: str) -> list[str]:
@@ -72,13 +87,17 @@ def test_the_command_names_target_moment_and_wheels_only() -> None:
     assert options(asked, "--python-version") == ["3.13"]
     assert options(asked, "--python-platform") == ["aarch64-manylinux_2_28"]
     assert options(asked, "--only-binary") == [":all:"]
-    assert options(asked, "--no-binary") == ["docopt"]
+    assert options(asked, "--no-binary") == []
     assert options(asked, "--exclude-newer") == ["2026-11-13T06:30:00.000000Z"]
-    assert asked.files() == {
+    assert files(asked) == {
         "layer.in": "flask>=2\nrequests[socks]\n",
         "floor.txt": "",
         "exclude.txt": "boto3\nbotocore\n",
     }
+
+
+def test_a_package_without_a_wheel_is_built_where_the_definition_permits_it() -> None:
+    assert options(question(None, Approach(forced=frozenset({"docopt"}))), "--no-binary") == ["docopt"]
 
 
 def test_every_current_pin_is_a_floor_and_only_direct_requirements_have_a_ceiling() -> None:
@@ -86,42 +105,51 @@ def test_every_current_pin_is_a_floor_and_only_direct_requirements_have_a_ceilin
 
 
 def test_a_fix_is_a_requirement_and_does_not_wait_for_the_cooldown() -> None:
-    fix = Advisory(id="CVE-1", package="werkzeug", fixed="2.3.8")
+    asked = question(CURRENT, Approach(fixes={"werkzeug": "==2.3.8"}, at_once=frozenset({"werkzeug"})))
 
-    at_once = question(advisories=(fix,))
-    scheduled = question(advisories=(fix,), of=definition('security = "scheduled"\n'))
-
-    assert at_once.asked == ("flask>=2", "requests[socks]", "werkzeug>=2.3.8")
-    assert options(at_once, "--exclude-newer-package") == ["werkzeug=2026-11-20T06:30:00.000000Z"]
-    assert scheduled.asked == at_once.asked
-    assert options(scheduled, "--exclude-newer-package") == []
+    assert asked.asked == ("flask>=2", "requests[socks]", "werkzeug==2.3.8")
+    assert options(asked, "--exclude-newer-package") == ["werkzeug=2026-11-20T06:30:00.000000Z"]
 
 
-def test_a_fix_that_is_there_already_or_concerns_nobody_changes_nothing() -> None:
-    there = Advisory(id="CVE-1", package="werkzeug", fixed="2.3.7")
-    nobody = Advisory(id="CVE-2", package="pillow", fixed="10")
+def test_what_a_fix_needs_comes_along_at_its_version_alone() -> None:
+    asked = question(CURRENT, Approach(fixes={"flask": "==2.2.5"}, along={"werkzeug": "2.3.8"}))
 
-    assert question(advisories=(there, nobody)) == question()
-
-
-def test_a_fix_beyond_what_policy_allows_is_refused_with_the_way_out() -> None:
-    with pytest.raises(
-        ResolutionFailed, match=r"CVE-3 is fixed in flask 3\.0\.1, but update\.allow = .minor."
-    ) as refused:
-        question(advisories=(Advisory(id="CVE-3", package="flask", fixed="3.0.1"),))
-
-    assert '"packages": {"flask": "3.0.1"}' in str(refused.value)
+    assert "werkzeug==2.3.8" in asked.constraints
+    assert options(asked, "--exclude-newer-package") == ["werkzeug=2026-11-20T06:30:00.000000Z"]
 
 
-def test_an_ignored_package_stays_and_is_explained_even_with_a_fix() -> None:
-    fix = Advisory(id="CVE-1", package="werkzeug", fixed="2.3.8")
+def test_pins_that_are_to_stay_if_they_can_are_what_the_resolver_finds_in_its_output() -> None:
+    asked = question(CURRENT, Approach(keep=True))
 
-    asked = question(advisories=(fix,), of=definition('ignore = ["Werkzeug"]\n'))
+    found = tomllib.loads(files(asked)[OUTPUT])
+    assert {package["name"]: package["version"] for package in found["packages"]} == CURRENT.packages
+
+
+def test_a_pin_that_must_stay_is_exact_unless_its_fix_is_asked_for() -> None:
+    stay = Approach(stay=frozenset({"flask", "werkzeug"}), fixes={"werkzeug": "==2.3.8"})
+
+    asked = question(CURRENT, stay)
+
+    assert asked.constraints == ("flask==2.2.2", "requests>=2.31.0,<3", "werkzeug>=2.3.7")
+
+
+def test_a_package_without_upload_times_is_exempt_and_its_fresh_versions_are_left_out() -> None:
+    approach = Approach(timeless=frozenset({"flask"}), unseen={"flask": {"2.3.0", "2.2.2"}})
+
+    asked = question(CURRENT, approach)
+
+    assert options(asked, "--exclude-newer-package") == ["flask=false"]
+    assert [line for line in asked.constraints if "!=" in line] == ["flask!=2.3.0"]
+
+
+def test_without_a_cooldown_for_others_everything_up_to_the_moment_counts() -> None:
+    assert options(question(CURRENT, Approach(hurry=True)), "--exclude-newer") == ["2026-11-20T06:30:00.000000Z"]
+
+
+def test_an_ignored_package_stays() -> None:
+    asked = question(of=definition('ignore = ["Werkzeug"]\n'))
 
     assert "werkzeug==2.3.7" in asked.constraints
-    assert asked.asked == ("flask>=2", "requests[socks]")
-    assert [(held.package, held.version) for held in asked.held] == [("werkzeug", "2.3.7"), ("werkzeug", "2.3.8")]
-    assert "fixes CVE-1" in asked.held[1].why
 
 
 def test_an_exact_version_overrides_policy_cooldown_and_hold_for_its_package_alone() -> None:
@@ -139,7 +167,6 @@ def test_an_exact_version_of_a_stranger_does_not_become_part_of_the_layer() -> N
 
     assert asked.asked == ("flask>=2", "requests[socks]")
     assert "pillow==10.0.0" in asked.constraints
-    assert [(held.package, held.why[:17]) for held in asked.held] == [("pillow", "asked for exactly")]
 
 
 def test_an_exact_version_below_the_current_one_is_refused() -> None:
@@ -156,29 +183,20 @@ def test_a_pin_younger_than_the_cooldown_stays_where_it_is_and_stays_visible() -
     assert options(asked, "--exclude-newer-package") == ["idna=2026-11-20T06:30:00.000000Z"]
 
 
-def test_held_back_versions_are_excluded_and_always_explained() -> None:
+def test_a_pin_younger_than_the_moment_itself_can_still_be_seen() -> None:
+    tomorrow = Lock.of([Pin("flask", "2.2.2", (), NOW + timedelta(days=1))])
+
+    assert options(question(tomorrow), "--exclude-newer-package") == ["flask=2026-11-21T06:30:01.000000Z"]
+
+
+def test_held_back_versions_are_excluded() -> None:
     held = HeldBack(package="werkzeug", version="3.0.0", since=NOW, reason="flask cannot be imported")
 
-    asked = question(held_back=(held,))
-
-    assert "werkzeug!=3.0.0" in asked.constraints
-    explanation = explain(asked, CURRENT, CURRENT.packages, run="r", as_of=NOW)
-    assert [(entry.package, entry.version, entry.why) for entry in explanation.held] == [
-        ("werkzeug", "3.0.0", "held back since 2026-11-20: flask cannot be imported")
-    ]
-    assert explanation.summary == "nothing new"
+    assert "werkzeug!=3.0.0" in question(held_back=(held,)).constraints
 
 
 def test_packages_that_are_left_to_the_runtime_have_no_floor() -> None:
     assert not any("boto" in line for line in question(lock(flask="2.2.2", boto3="1.34.0")).constraints)
-
-
-def test_a_variant_without_a_buildable_source_is_refused() -> None:
-    toml = TOML.replace('["python3.13"]', '["nodejs22.x"]').split("[python]")[0] + "[nodejs]\npackage = 'package.json'"
-    node = parse_definition("web", {"layer.toml": toml.encode(), "package.json": b"{}"})
-
-    with pytest.raises(DefinitionRefused, match="cannot build"):
-        question(None, of=node)
 
 
 def test_a_good_answer_is_accepted() -> None:
@@ -229,28 +247,40 @@ def test_a_withdrawn_version_that_is_there_already_does_not_stop_the_rest() -> N
     assert accept(question(), Answer(better, frozenset({"requests"})), CURRENT) == better
 
 
-def test_an_explanation_says_what_moved_how_far_and_since_when_it_was_there() -> None:
+def test_changes_say_what_moved_how_far_and_since_when_it_was_there() -> None:
     new = Lock.of([Pin("flask", "2.3.0", (), OLD), Pin("requests", "2.31.1"), Pin("blinker", "1.8")])
 
-    explanation = explain(question(), new, CURRENT.packages, run="r-1", as_of=NOW)
+    changes = explained("PyPI", CURRENT, new, {"flask"}, NOW)
 
-    assert [
-        (change.package, change.from_, change.to, change.kind, change.uploaded) for change in explanation.changes
-    ] == [
-        ("blinker", None, "1.8", "new", None),
-        ("flask", "2.2.2", "2.3.0", "minor", OLD),
-        ("requests", "2.31.0", "2.31.1", "patch", None),
-        ("werkzeug", "2.3.7", None, "removed", None),
+    assert [(change.package, change.kind, change.uploaded, change.age_days) for change in changes] == [
+        ("blinker", "new", None, None),
+        ("flask", "minor", OLD, 100),
+        ("requests", "patch", None, None),
+        ("werkzeug", "removed", None, None),
     ]
-    assert explanation.summary == (
-        "flask 2.2.2 to 2.3.0, requests 2.31.0 to 2.31.1, blinker 1.8 is new, werkzeug 2.3.7 is gone"
-    )
-    assert explanation.requirements == ("flask>=2", "requests[socks]")
+    assert changes[1].change() == Change(package="flask", from_="2.2.2", to="2.3.0", direct=True)
 
 
-def test_a_first_release_and_a_long_list_are_summarized() -> None:
-    many = Lock.of(Pin(f"p{number}", "1") for number in range(6))
+names = st.lists(st.sampled_from(["flask", "requests", "werkzeug", "idna"]), unique=True)
 
-    assert explain(question(None), many, None, run="r", as_of=NOW).summary == (
-        "first release, 6 packages: p0 1, p1 1, p2 1, p3 1 and 2 more"
-    )
+
+@given(
+    current=st.dictionaries(
+        st.sampled_from(["flask", "requests", "werkzeug", "idna"]), st.sampled_from(["1.0", "2.3.7", "3.1"])
+    ),
+    answer=st.dictionaries(
+        st.sampled_from(["flask", "requests", "werkzeug", "idna"]), st.sampled_from(["0.9", "1.0", "2.3.7", "3.1"])
+    ),
+    yanked=names,
+)
+def test_whatever_the_resolver_answers_nothing_accepted_goes_back_or_was_withdrawn(
+    current: dict[str, str], answer: dict[str, str], yanked: list[str]
+) -> None:
+    before = lock(**current)
+    try:
+        taken = accept(question(before), Answer(lock(**answer), frozenset(yanked)), before).packages
+    except ResolutionFailed:
+        return
+    for name, version in taken.items():
+        assert name not in current or Version(version) >= Version(current[name])
+        assert current.get(name) == version or name not in yanked

@@ -24,6 +24,10 @@ class ResolutionFailed(LaminaError):
     """No acceptable set of packages exists for a variant."""
 
 
+class IndexUnavailable(LaminaError):
+    """The package index gave no usable answer: what is new is unknown, which is not the same as nothing."""
+
+
 class BuildRefused(LaminaError):
     """A build's result may not be published."""
 
@@ -58,3 +62,11 @@ class Busy(LaminaError):
 
 class Refused(LaminaError):
     """Lambda will never make this change; the message says why."""
+
+
+class NotDelivered(LaminaError):
+    """EventBridge did not take an event."""
+
+
+class SecretUnavailable(LaminaError):
+    """A secret could not be read, or is empty."""

@@ -19,6 +19,9 @@ FunctionName: TypeAlias = str
 ObjectKey: TypeAlias = str
 """The key of an object in the artifacts bucket."""
 
+Ecosystem: TypeAlias = Literal["PyPI", "npm"]
+"""Where a package is from, as the OSV schema spells it."""
+
 
 class Model(BaseModel):
     """Base of all values: immutable, strict about unknown keys, camelCase in JSON."""
@@ -51,18 +54,23 @@ class Stage(StrEnum):
 
 
 class Variant(Model):
-    """One runtime and architecture of a layer definition; `variant` is its Lambda layer name."""
+    """One runtime and architecture of a layer definition; `variant` is its Lambda layer name.
+
+    `snapshot` is where the run keeps a definition that is not deployed with the stack; None for one that is.
+    """
 
     variant: str
     layer: str
     runtime: str
     architecture: str
     environment: str | None = None
+    snapshot: ObjectKey | None = None
 
 
 class Change(Model):
     """One package that moves; `from_` is None for a package that was not there, `to` is None for one that goes."""
 
+    ecosystem: Ecosystem = "PyPI"
     package: str
     from_: str | None = Field(None, alias="from")
     to: str | None = None
@@ -77,11 +85,47 @@ class Reason(Model):
 
 
 class Advisory(Model):
-    """A published vulnerability: the package it is in and the first version that fixes it."""
+    """A published vulnerability: the package it is in and the first version that fixes it.
+
+    `version` is the locked version that it was found in; None where every version below `fixed` is meant.
+    """
 
     id: str
+    ecosystem: Ecosystem = "PyPI"
     package: str
+    version: str | None = None
     fixed: str | None = None
+
+
+class Finding(Model):
+    """An advisory that a lock has.
+
+    Attributes:
+        aliases: the same vulnerability's other names.
+        version: what is locked.
+        fixed: the lowest version above it that the advisory calls fixed; None where there is none yet.
+        resolved: whether the new lock is free of it.
+        introduced: whether only the new lock has it.
+        why: what keeps it, where it is not resolved.
+    """
+
+    id: str
+    aliases: tuple[str, ...] = ()
+    ecosystem: Ecosystem = "PyPI"
+    package: str
+    version: str
+    fixed: str | None = None
+    summary: str = ""
+    resolved: bool = False
+    introduced: bool = False
+    why: str = ""
+
+
+class Advice(Model):
+    """What an advisory database says of a lock; `unknown` is what it could not be asked: that is not clean."""
+
+    findings: tuple[Finding, ...] = ()
+    unknown: str = ""
 
 
 class LayerVersion(Model):
@@ -102,8 +146,10 @@ class Release(Model):
     artifact: ObjectKey
     manifest: ObjectKey
     lock: ObjectKey
+    node_lock: ObjectKey | None = None
     explanation: ObjectKey
     packages: dict[str, str]
+    node_packages: dict[str, str] = {}
     changes: tuple[Change, ...] = ()
     summary: str = ""
     reason: Reason = Reason()
@@ -117,6 +163,7 @@ class Release(Model):
 class HeldBack(Model):
     """A package version that was found to break functions and is not offered again."""
 
+    ecosystem: Ecosystem = "PyPI"
     package: str
     version: str
     since: datetime
@@ -133,7 +180,10 @@ class LayerState(Model):
 
 
 class LayerOutcome(Model):
-    """How one run ended for one variant; one row of the run's report."""
+    """How one run ended for one variant; one row of the run's report.
+
+    `advisories` are those that the layer still has; `unknown` is what the advisory database could not be asked.
+    """
 
     variant: str
     outcome: Outcome
@@ -146,4 +196,7 @@ class LayerOutcome(Model):
     rollout: str | None = None
     summary: str = ""
     message: str = ""
+    advisories: tuple[str, ...] = ()
+    unknown: str = ""
+    explanation: ObjectKey | None = None
     report: ObjectKey | None = None

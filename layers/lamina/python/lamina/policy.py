@@ -7,28 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias
 
 from packaging.version import Version
 
 from lamina.lock import Pin
 from lamina.model import HeldBack
-
-Kind: TypeAlias = Literal["patch", "minor", "major"]
-
-_FIRST_YEAR = 1990
-"""A first number from here on is a year: calendar versions carry no promise in it."""
-
-
-def kind_of_change(old: str, new: str) -> Kind:
-    """How big a step is, by the first number that differs: major, minor, or patch for anything smaller.
-
-    A calendar version's year is a minor step, since it says when, not what broke.
-    """
-    before, after = Version(old), Version(new)
-    if (before.epoch, before.major) != (after.epoch, after.major):
-        return "minor" if _is_calendar(before) and _is_calendar(after) and before.epoch == after.epoch else "major"
-    return "minor" if before.minor != after.minor else "patch"
+from lamina.versions import Kind, is_calendar
 
 
 def ceiling(version: str, allow: Kind) -> str | None:
@@ -37,7 +21,7 @@ def ceiling(version: str, allow: Kind) -> str | None:
     epoch = f"{current.epoch}!" if current.epoch else ""
     if allow == "patch":
         return f"<{epoch}{current.major}.{current.minor + 1}"
-    if allow == "major" or _is_calendar(current):
+    if allow == "major" or is_calendar(current):
         return None
     return f"<{epoch}{current.major + 1}"
 
@@ -90,7 +74,3 @@ def young(pins: Mapping[str, Pin], limit: datetime) -> frozenset[str]:
     """
     margin = timedelta(seconds=1)
     return frozenset(name for name, pin in pins.items() if pin.uploaded is not None and pin.uploaded + margin >= limit)
-
-
-def _is_calendar(version: Version) -> bool:
-    return version.major >= _FIRST_YEAR

@@ -8,30 +8,41 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from packaging.utils import canonicalize_name
-
-from lamina.errors import LaminaError, ResolutionFailed
-from lamina.lock import from_pylock
-from lamina.resolve import OUTPUT, Answer, Question, command
+from lamina import uv
+from lamina.errors import IndexUnavailable as IndexUnavailable
+from lamina.errors import ResolutionFailed
+from lamina.lock import Lock, from_pylock
+from lamina.resolution import Access
+from lamina.resolve import Answer, Question
 
 _PASSED_ON = re.compile(r"UV_.*|SSL_CERT_(FILE|DIR)|(HTTPS?|ALL|NO)_PROXY|(https?|all|no)_proxy|HOME|PATH|LANG|TMPDIR")
-_YANKED = re.compile(r"^warning: `([A-Za-z0-9._-]+)==\S+` is yanked", re.MULTILINE)
+_OTHER_INDEXES = frozenset({"UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_INDEX_STRATEGY", "UV_NO_INDEX"})
+"""Settings that would bring packages from somewhere else than a definition with an index of its own says."""
+
+_DENIED = re.compile(r"(401) Unauthorized|(403) Forbidden")
 _NO_SOLUTION = 1
 """uv's exit status when it asked the index and no set of packages fits; anything else means that it could not ask."""
 
 
-class IndexUnavailable(LaminaError):
-    """The package index gave no usable answer: what is new is unknown, which is not the same as nothing."""
+class Unsolved(ResolutionFailed):
+    """No set of packages fits, of those that the resolver was let see.
+
+    `untimed` are packages of which it left files out because the index does not say when they came.
+    """
+
+    def __init__(self, message: str, untimed: frozenset[str] = frozenset()) -> None:
+        super().__init__(message)
+        self.untimed = untimed
 
 
 class Index:
     """A package index behind uv.
 
     Args:
-        uv: the uv binary.
+        binary: the uv binary.
         python: an interpreter for uv to look at.
         work: a folder that may be written to; uv's cache lives in it.
         environment: the process environment, of which trust, proxy and uv's own settings are passed on.
@@ -39,9 +50,9 @@ class Index:
     """
 
     def __init__(
-        self, uv: Path, python: str, work: Path, environment: Mapping[str, str], *, timeout: float = 240
+        self, binary: Path, python: str, work: Path, environment: Mapping[str, str], *, timeout: float = 240
     ) -> None:
-        self._uv = uv
+        self._uv = str(binary)
         self._python = python
         self._work = work
         self._environment = uv_environment(environment, work / "uv-cache")
@@ -51,42 +62,79 @@ class Index:
         """Ask for the newest set of packages that fits.
 
         Raises:
-            ResolutionFailed: no set of packages fits.
+            Unsolved: no set of packages fits.
+            ResolutionFailed: the answer is none that an installer could be held to.
             IndexUnavailable: the index, or uv itself, could not be asked.
         """
         with tempfile.TemporaryDirectory(dir=self._work) as name:
             folder = Path(name)
-            for file, text in question.files().items():
+            for file, text in uv.files(question).items():
                 (folder / file).write_text(text)
+            done = self._run(question, uv.command(question, self._uv, self._python), folder)
             try:
-                done = subprocess.run(
-                    command(question, str(self._uv), self._python),
-                    cwd=folder,
-                    env=self._environment,
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    text=True,
-                    timeout=self._timeout,
-                )
-            except subprocess.TimeoutExpired as error:
-                raise IndexUnavailable(
-                    f"{question.variant}: no answer from the package index within {self._timeout:.0f} s; "
-                    "nothing was changed, what is new is unknown. The next run asks again"
-                ) from error
-            if done.returncode == _NO_SOLUTION:
-                raise ResolutionFailed(
-                    f"{question.variant}: no set of packages fits, nothing was changed. {plain_words(done.stderr)}"
-                )
-            if done.returncode != 0:
-                raise IndexUnavailable(
-                    f"{question.variant}: the package index could not be asked; nothing was changed, what is new is "
-                    f"unknown. The next run asks again. {plain_words(done.stderr)}"
-                )
-            yanked = frozenset(canonicalize_name(match) for match in _YANKED.findall(done.stderr))
-            try:
-                return Answer(from_pylock((folder / OUTPUT).read_text()), yanked)
+                lock = from_pylock((folder / uv.OUTPUT).read_text())
             except ValueError as error:
                 raise ResolutionFailed(f"{question.variant}: {error}; nothing was changed") from error
+            return Answer(lock, uv.yanked(done.stderr), uv.untimed(done.stderr))
+
+    def origins(self, question: Question, lock: Lock) -> dict[str, str]:
+        """Which index each package of a lock is from: package to URL.
+
+        Raises:
+            IndexUnavailable: the index, or uv itself, could not be asked.
+        """
+        with tempfile.TemporaryDirectory(dir=self._work) as name:
+            folder = Path(name)
+            (folder / uv.REQUIREMENTS).write_text(uv.pinned(lock))
+            done = self._run(question, uv.origins_command(question, self._uv, self._python), folder)
+            return uv.origins(done.stdout)
+
+    def _run(self, question: Question, command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+        access = question.access
+        try:
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                env=_reaching(self._environment, access),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=self._timeout,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise IndexUnavailable(
+                f"{question.variant}: no answer from the package index within {self._timeout:.0f} s; "
+                "nothing was changed, what is new is unknown. The next run asks again"
+            ) from error
+        denied = _DENIED.search(done.stderr)
+        if done.returncode == 0 and (access is None or denied is None):
+            return done
+        words = uv.plain_words(done.stderr)
+        if access is not None and access.password:
+            words = words.replace(access.password, "***")
+        if denied is not None:
+            own = f"the index {access.url} of [python.index] in layer.toml" if access else "the package index"
+            raise IndexUnavailable(
+                f"{question.variant}: {own} refused Lamina ({denied[1] or denied[2]}); nothing was changed, what is "
+                f"new is unknown. Check its credentials and what they permit. {words}"
+            )
+        if done.returncode == _NO_SOLUTION:
+            raise Unsolved(
+                f"{question.variant}: no set of packages fits, nothing was changed. {words}", uv.untimed(done.stderr)
+            )
+        raise IndexUnavailable(
+            f"{question.variant}: the package index could not be asked; nothing was changed, what is new is "
+            f"unknown. The next run asks again. {words}"
+        )
+
+
+def _reaching(environment: Mapping[str, str], access: Access | None) -> dict[str, str]:
+    if access is None:
+        return dict(environment)
+    kept = {name: value for name, value in environment.items() if name not in _OTHER_INDEXES}
+    # Where a name is refused, uv goes on as if it did not exist, and may well end with an older set of packages: only
+    # its log tells.
+    return kept | uv.credentials(access) | {"RUST_LOG": "uv_client::registry_client=debug"}
 
 
 def uv_environment(environment: Mapping[str, str], cache: Path) -> dict[str, str]:
@@ -131,19 +179,3 @@ def _executable_copy(binary: Path, copy: Path) -> Path:
         fresh.chmod(0o755)
         fresh.replace(copy)
     return copy
-
-
-def plain_words(stderr: str) -> str:
-    """uv's explanation as one paragraph, in terms of layer definitions rather than of uv's options."""
-    kept: list[str] = []
-    for line in re.sub(r"\x1b\[[0-9;]*m", "", stderr).splitlines():
-        text = line.strip()
-        if not text or text.startswith(("warning:", "Resolved ", "error: No solution found")):
-            continue
-        kept.append(re.sub(r"^(error|cause):\s*", "", text).replace("hint: ", "Hint: "))
-    words = " ".join(kept)
-    words = re.sub(r" Consider using `exclude-newer-package`[^.]*\.", "", words)
-    words = words.replace("filtered by `exclude-newer`", "filtered by the cooldown")
-    words = re.sub(r" \(i\.e\., with `--no-build`\)", "", words)
-    words = words.replace("building from source is disabled for all packages", "only wheels are taken")
-    return words[:1500]

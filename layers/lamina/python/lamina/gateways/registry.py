@@ -11,20 +11,28 @@ pk                     sk                     what
 ``ROLLOUT#<rollout>``  ``ROLLOUT``            a rollout: candidate, waves, status
 ``ROLLOUT#<rollout>``  ``FUNCTION#<name>``    the journal: one function, before and after
 ``ROLLOUT#<rollout>``  ``WATCH#<number>``     the evidence of one look at the metrics
+``CLAIM#<variant>``    what is to be fixed    the run that is fixing it, and until when that counts
+``DELIVERY#<digest>``  ``SEEN``               a webhook's delivery that was dealt with
+``INDEX#<digest>``     ``PACKAGE#<name>``     since when which versions were seen in an index without upload times
+``PLAN``               ``KNOWN``              the variants that there are, as the last plan found them
+``NOTICE``             its name               when the topic was last told of something that lasts
 =====================  =====================  ======================================================
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from lamina.model import HeldBack, LayerOutcome, LayerState, Release
+from lamina.inputs import Known
+from lamina.model import Advisory, HeldBack, LayerOutcome, LayerState, Release
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -214,6 +222,15 @@ class Runs:
         """What the run was asked to do."""
         return self._table.get(f"RUN#{run}", "RUN")
 
+    def keep_known(self, known: Known) -> None:
+        """Note which variants there are."""
+        self._table.put("PLAN", "KNOWN", known.to_json())
+
+    def known(self) -> Known | None:
+        """The variants that there were when an update was last planned; None before the first."""
+        item = self._table.get("PLAN", "KNOWN")
+        return None if item is None else Known.model_validate(item)
+
     def conclude(self, run: str, outcome: LayerOutcome) -> None:
         """Record how the run ended for one variant."""
         self._table.put(f"RUN#{run}", f"LAYER#{outcome.variant}", outcome.to_json())
@@ -221,3 +238,104 @@ class Runs:
     def outcomes(self, run: str) -> tuple[LayerOutcome, ...]:
         """How the run ended, variant by variant."""
         return tuple(LayerOutcome.model_validate(item) for item in self._table.query(f"RUN#{run}", "LAYER#"))
+
+
+class Claims:
+    """Fixes that a run is at work on, so that many findings of one vulnerability start one update.
+
+    A claim is on taking a package of a variant to its fixed version, whatever the advisory is called: databases have
+    names of their own for the same vulnerability.
+    """
+
+    LASTING = timedelta(hours=24)
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def take(self, variant: str, advisory: Advisory, run: str, now: datetime) -> str:
+        """Claim a fix for a run, unless another has it; gives back the run that has it then."""
+        pk, sk = f"CLAIM#{variant}", _fix(advisory)
+        document = {"fix": sk, "run": run, "advisory": advisory.id, "until": (now + self.LASTING).isoformat()}
+        while True:
+            there = self._table.get(pk, sk)
+            if there is not None and (there["run"] == run or _lasts(there, now)):
+                return str(there["run"])
+            if self._table.put_if(pk, sk, document, "until", None if there is None else there["until"]):
+                return run
+
+    def held(self, variant: str, advisories: Iterable[Advisory], now: datetime) -> tuple[Advisory, ...]:
+        """Those of the advisories whose fix a run has claimed."""
+        taken = {str(item["fix"]) for item in self._table.query(f"CLAIM#{variant}") if _lasts(item, now)}
+        return tuple(advisory for advisory in advisories if _fix(advisory) in taken)
+
+
+class Deliveries:
+    """Webhook deliveries that were dealt with, by a digest of what was delivered."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def seen(self, digest: str) -> bool:
+        """Whether it was dealt with before."""
+        return self._table.get(f"DELIVERY#{digest}", "SEEN") is not None
+
+    def mark(self, digest: str, delivery: str, now: datetime) -> bool:
+        """Note that it is being dealt with; False if somebody else has noted that already."""
+        document = {"delivery": delivery, "at": now.isoformat()}
+        return self._table.put_if(f"DELIVERY#{digest}", "SEEN", document, "delivery", None)
+
+    def forget(self, digest: str, delivery: str) -> None:
+        """Take the note back, because dealing with it failed."""
+        self._table.delete_if(f"DELIVERY#{digest}", "SEEN", "delivery", delivery)
+
+
+class Sightings:
+    """When versions were first seen in an index that does not say when they were uploaded."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def look(
+        self, index: str, packages: Mapping[str, Iterable[str]], now: datetime, *, remember: bool
+    ) -> dict[str, dict[str, datetime]]:
+        """When each version was first seen; what was there at the first look at a package is left out, it is old.
+
+        Args:
+            index: URL of the index, or another name of it.
+            packages: package to the versions that it has now.
+            remember: write down what is new.
+        """
+        pk = "INDEX#" + hashlib.sha256(index.encode()).hexdigest()[:32]
+        found: dict[str, dict[str, datetime]] = {}
+        for package, versions in packages.items():
+            sk = f"PACKAGE#{package}"
+            there = self._table.get(pk, sk)
+            old = sorted(versions) if there is None else list(there["old"])
+            seen = {} if there is None else dict(there["seen"])
+            fresh = {version: now.isoformat() for version in sorted(versions) if version not in (*old, *seen)}
+            if remember and (there is None or fresh):
+                self._table.put(pk, sk, {"index": index, "old": old, "seen": seen | fresh})
+            found[package] = {version: datetime.fromisoformat(moment) for version, moment in (seen | fresh).items()}
+        return found
+
+
+class Notices:
+    """What the topic is told once in a while, although it is found more often."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def due(self, name: str, now: datetime, every: timedelta) -> bool:
+        """Whether it is time to tell of it again; if so, that it is told now is noted."""
+        there = self._table.get("NOTICE", name)
+        if there is not None and now < datetime.fromisoformat(str(there["at"])) + every:
+            return False
+        return self._table.put_if("NOTICE", name, {"at": now.isoformat()}, "at", there and there["at"])
+
+
+def _fix(advisory: Advisory) -> str:
+    return f"{advisory.ecosystem}#{advisory.package}#{advisory.fixed}"
+
+
+def _lasts(claim: Item, now: datetime) -> bool:
+    return now < datetime.fromisoformat(str(claim["until"]))
