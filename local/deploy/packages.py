@@ -61,7 +61,8 @@ def make_layer(target: str, folder: Path, runtime: str, cache: Path) -> bytes:
     kept = cache / "packages" / f"{key}.zip"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as temporary:
+        # The Makefile runs in its own folder, where another path would mean another place.
+        with tempfile.TemporaryDirectory(dir=kept.parent.resolve()) as temporary:
             python = str(find(runtime))
             command = [
                 "make", "--silent", f"build-{target}", f"ARTIFACTS_DIR={temporary}", f"PYTHON={python}",
