@@ -22,6 +22,7 @@ from typing import Any
 from local import fleet, pythons
 from local.clock import Clock
 from local.cloud import Cloud, Stack
+from local.osv import Osv
 from local.results import (
     Function,
     Layer,
@@ -120,9 +121,10 @@ class _Watcher:
 class Stage:
     """Lamina, deployed on an embedded AWS, with a scenario's layer definitions."""
 
-    def __init__(self, cloud: Cloud, stack: Stack, story: Story) -> None:
+    def __init__(self, cloud: Cloud, stack: Stack, osv: Osv, story: Story) -> None:
         self.cloud = cloud
         self.stack = stack
+        self.osv = osv
         self.registry = Registry(cloud.client("dynamodb"), stack.resources["Registry"])
         machines = {
             stack.resources[name].rsplit(":", 1)[-1]: name.lower() for name in ("Update", "Rollout", "Rollback")
@@ -153,20 +155,35 @@ class Stage:
 
 
 @contextmanager
-def stage(definitions: Path | None, minute_seconds: float, story: Story, runtime: str | None = None) -> Iterator[Stage]:
-    """An embedded AWS with the template deployed; nothing of it is left afterwards.
+def stage(
+    definitions: Path | None,
+    minute_seconds: float,
+    story: Story,
+    runtime: str | None = None,
+    parameters: Mapping[str, str] | None = None,
+) -> Iterator[Stage]:
+    """An embedded AWS with the template deployed, and an advisory database; nothing of it is left afterwards.
 
-    `definitions` replaces the layer definitions that the template ships; `runtime` the Python of Lamina's functions.
+    `definitions` replaces the layer definitions that the template ships; `runtime` the Python of Lamina's functions;
+    `parameters` are further parameters of the template.
     """
     runtime = runtime or _runtime()
-    parameters = {"Runtime": runtime, "Architecture": fleet.host_architecture(), "FunctionNames": "*"}
     content = {} if definitions is None else {"Definitions": definitions}
     with (
         tempfile.TemporaryDirectory(prefix="lamina-", ignore_cleanup_errors=True) as work,
+        Osv() as osv,
         Cloud(Path(work), clock=Clock(minute_seconds)) as cloud,
     ):
+        given = {
+            "Runtime": runtime,
+            "Architecture": fleet.host_architecture(),
+            "FunctionNames": "*",
+            "AdvisoryDatabase": osv.url,
+            **(parameters or {}),
+        }
         story.chapter(f"Deploying template.yaml, its functions on {runtime}")
-        yield Stage(cloud, cloud.deploy(PROJECT / "template.yaml", parameters=parameters, content=content), story)
+        stack = cloud.deploy(PROJECT / "template.yaml", parameters=given, content=content)
+        yield Stage(cloud, stack, osv, story)
 
 
 def replay(scenario: Scenario, story: Story, *, reports: Path, runtime: str | None = None) -> Replay:

@@ -1,6 +1,7 @@
 """Plan: validates an update's input, reads the layer definitions and lists the variants to work on.
 
-In: `PlanEvent`. Out: `Plan`. Reads the definitions layer; calls the registry.
+In: `PlanEvent`. Out: `Plan`. Reads the definitions layer and, if there is one, the definitions' place in S3; calls the
+registry and the artifacts bucket.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.parser import event_parser
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from lamina.definition import read_folders
-from lamina.gateways.registry import Layers, Runs, Table
+from lamina.gateways.definitions import Definitions, Library
+from lamina.gateways.registry import Claims, Layers, Runs, Table
+from lamina.gateways.store import Store
 from lamina.settings import Settings
 from lamina.steps.plan import Gateways, PlanEvent, run
 
@@ -24,7 +26,14 @@ metrics = Metrics()
 settings = Settings.from_environment(os.environ)
 
 TABLE = Table(boto3.client("dynamodb"), settings.registry)
-REACH = Gateways(layers=Layers(TABLE), runs=Runs(TABLE))
+S3 = boto3.client("s3")
+LIBRARY = Library(settings.definitions, settings.definitions_location, S3)
+REACH = Gateways(
+    layers=Layers(TABLE),
+    runs=Runs(TABLE),
+    claims=Claims(TABLE),
+    definitions=Definitions(settings.definitions, Store(S3, settings.artifacts)),
+)
 
 
 @logger.inject_lambda_context(correlation_id_path="execution")
@@ -33,7 +42,7 @@ REACH = Gateways(layers=Layers(TABLE), runs=Runs(TABLE))
 @event_parser(model=PlanEvent)
 def handler(event: PlanEvent, context: LambdaContext) -> dict[str, object]:
     """Plan the update."""
-    planned = run(event, read_folders(settings.definitions), REACH)
+    planned = run(event, LIBRARY.collect(), REACH)
     metrics.add_metric(name="VariantsPlanned", unit=MetricUnit.Count, value=len(planned.variants))
     metrics.add_metric(name="DefinitionsRefused", unit=MetricUnit.Count, value=len(planned.refused))
     logger.info("planned", extra=planned.to_json())

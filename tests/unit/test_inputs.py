@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lamina.advisory import affecting
 from lamina.definition import Definition, Refusal, parse_definition
 from lamina.errors import InvalidInput
-from lamina.inputs import ACCEPTED, Plan, parse_as_of, parse_update, plan, run_id
+from lamina.inputs import ACCEPTED, Locked, Plan, parse_as_of, parse_update, plan, run_id, without
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 TOML = """
@@ -31,9 +32,9 @@ def definition(name: str) -> Definition:
 
 DEFINITIONS = (definition("data"), definition("web"))
 REFUSED = (Refusal(layer="broken", message="layers/broken/layer.toml: no"),)
-LOCKS: Mapping[str, Mapping[str, str]] = {
-    "web-python313-x86_64": {"requests": "2.31.0"},
-    "web-python313-arm64": {"requests": "2.32.3"},
+LOCKS: Mapping[str, Locked] = {
+    "web-python313-x86_64": {"PyPI": {"requests": "2.31.0"}, "npm": {"a/node_modules/lodash": "4.17.20"}},
+    "web-python313-arm64": {"PyPI": {"requests": "2.32.3"}, "npm": {"lodash": "4.17.21"}},
 }
 
 
@@ -96,6 +97,7 @@ def test_the_result_is_camel_case_json() -> None:
         "asOf": "2026-11-20T12:30:00Z",
         "dryRun": True,
         "force": False,
+        "security": False,
         "packages": {},
         "reason": {"kind": "console", "text": "every layer; dry run"},
         "advisories": [],
@@ -161,9 +163,9 @@ def test_a_finding_updates_the_variants_that_hold_an_affected_version() -> None:
 
     assert [variant.variant for variant in result.variants] == ["web-python313-x86_64"]
     assert [advisory.to_json() for advisory in result.advisories] == [
-        {"id": "CVE-2024-35195", "package": "requests", "fixed": "2.32.0"}
+        {"id": "CVE-2024-35195", "ecosystem": "PyPI", "package": "requests", "version": None, "fixed": "2.32.0"}
     ]
-    assert (result.reason.kind, result.as_of) == ("advisory", NOW)
+    assert (result.reason.kind, result.as_of, result.security) == ("advisory", NOW, True)
     assert result.reason.text == "CVE-2024-35195: requests is fixed in 2.32.0"
 
 
@@ -184,36 +186,75 @@ def test_laminas_own_event_may_name_layers() -> None:
     detail = {"package": "requests", "fixed": "2.32.0", "layers": ["data"]}
     result = planned({"source": "lamina.advisory", "detail-type": "advisory", "detail": detail})
 
-    assert (result.variants, result.advisories[0].id) == ((), "advisory on requests")
+    assert (result.variants, result.advisories) == ((), ())
+    assert result.reason.text.startswith("advisory on requests: requests is fixed in 2.32.0")
 
 
-@pytest.mark.parametrize(
-    ("event", "says"),
-    [
-        ({"source": "aws.health", "detail": {}}, "source 'aws.health' starts no update"),
-        (
-            {"source": "aws.inspector2", "detail-type": "Inspector2 Scan", "detail": {}},
-            "only 'Inspector2 Finding' does",
-        ),
-        ({"source": "aws.inspector2", "detail-type": "Inspector2 Finding"}, 'has no "detail" object'),
-        (finding(status="SUPPRESSED"), "is 'SUPPRESSED'; only ACTIVE findings"),
-        (finding(status="CLOSED"), "is 'CLOSED'; only ACTIVE findings"),
-        (finding(packageVulnerabilityDetails=None, type="CODE_VULNERABILITY"), "is about no package"),
-        (finding(**packages_of(packageManager="NPM")), "names no Python package (package managers: ['NPM'])"),
-        (finding(**packages_of(fixedInVersion="NotAvailable")), "CVE-1 has no fixed version yet"),
-        (finding(**packages_of(fixedInVersion="2.30.0")), "CVE-1 has no fixed version yet"),
-        ({"source": "lamina.advisory", "detail": {"fixed": "1"}}, 'detail needs "package"'),
-        ({"source": "lamina.advisory", "detail": {"package": "requests"}}, 'no "fixed" version'),
-        ({"source": "lamina.advisory", "detail": {"package": "x", "fixed": "soon"}}, '"fixed" must be the version'),
-        ({"source": "lamina.advisory", "detail": {"package": "x", "fix": "1"}}, "unknown key 'fix'"),
-        ({"source": "lamina.advisory", "detail": {"package": "x", "fixed": "1", "layers": "web"}}, '"layers" must be'),
-    ],
-)
-def test_an_advisory_that_nothing_can_be_done_about_is_refused(event: object, says: str) -> None:
-    with pytest.raises(InvalidInput) as refused:
-        planned(event)
+def test_a_finding_about_npm_is_held_against_npm_packages_wherever_they_are_in_the_tree() -> None:
+    row = packages_of(name="lodash", version="4.17.20", fixedInVersion="4.17.21", packageManager="NODEPKG")
+    result = planned(finding(**row))
 
-    assert says in str(refused.value)
+    assert [variant.variant for variant in result.variants] == ["web-python313-x86_64"]
+    assert [(one.ecosystem, one.package, one.fixed) for one in result.advisories] == [("npm", "lodash", "4.17.21")]
+
+
+def test_a_finding_that_names_a_variant_s_layer_is_about_that_variant_alone() -> None:
+    both = {name: {"PyPI": {"requests": "2.31.0"}} for name in LOCKS}
+
+    def chosen(layer: str | None) -> list[str]:
+        arn = layer and f"arn:aws:lambda:eu-central-1:123456789012:layer:{layer}:7"
+        event = finding(**packages_of(sourceLambdaLayerArn=arn))
+        return [one.variant for one in plan(parse_update(event, NOW), DEFINITIONS, (), both.get, run="r").variants]
+
+    assert chosen("web-python313-arm64") == ["web-python313-arm64"]
+    assert chosen("data-python313-arm64") == []
+    assert chosen("somebody-elses") == chosen(None) == ["web-python313-x86_64", "web-python313-arm64"]
+
+
+def test_of_an_advisory_with_a_fix_for_each_branch_every_variant_takes_its_own() -> None:
+    locks: Mapping[str, Locked] = {
+        "web-python313-x86_64": {"PyPI": {"urllib3": "1.26.17"}},
+        "web-python313-arm64": {"PyPI": {"urllib3": "2.0.6"}},
+    }
+    rows = [{"package": "urllib3", "id": "CVE-2023-45803", "fixed": fixed} for fixed in ("2.0.7", "1.26.18", "3.0")]
+    request = parse_update({"source": "lamina.advisory", "detail": {"advisories": rows}}, NOW)
+
+    result = plan(request, DEFINITIONS, (), locks.get, run="r")
+
+    assert [advisory.fixed for advisory in result.advisories] == ["2.0.7", "1.26.18"]
+    assert [affecting(result.advisories, lock)[0].fixed for lock in locks.values()] == ["1.26.18", "2.0.7"]
+
+
+def test_an_advisory_found_in_one_version_concerns_locks_with_that_version() -> None:
+    row = {"package": "requests", "fixed": "2.32.4", "version": "2.31.0"}
+
+    assert [one.variant for one in planned({"source": "lamina.advisory", "detail": row}).variants] == [
+        "web-python313-x86_64"
+    ]
+
+
+def test_a_layer_whose_advisories_wait_for_the_schedule_is_left_to_it_unless_it_is_named() -> None:
+    patient = parse_definition(
+        "web", {"layer.toml": f'{TOML}\n[update]\nsecurity = "scheduled"'.encode(), "requirements.in": b"requests\n"}
+    )
+
+    def result(**detail: object) -> Plan:
+        event = {"source": "lamina.advisory", "detail": {"package": "requests", "fixed": "2.32.0"} | detail}
+        return plan(parse_update(event, NOW), [patient], (), LOCKS.get, run="r")
+
+    assert (result().variants, result().advisories) == ((), ())
+    assert result().reason.text.endswith("web waits for the schedule (update.security)")
+    assert len(result(layers=["web"]).variants) == 1
+
+
+def test_variants_that_another_run_is_fixing_are_left_to_it() -> None:
+    result = planned(finding())
+
+    left = without(result.model_copy(update={"refused": REFUSED}), {"web-python313-x86_64": "run-7"})
+
+    assert (left.variants, left.refused) == ((), ())
+    assert left.reason.text.endswith("already being fixed: web-python313-x86_64 by run-7")
+    assert without(result, {}) == result
 
 
 def test_the_run_is_called_like_its_execution() -> None:

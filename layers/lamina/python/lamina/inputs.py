@@ -10,16 +10,16 @@ import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from pydantic import Field
 
-from lamina.advisory import parse_event
+from lamina.advisory import affecting, parse_event
 from lamina.definition import Definition, Refusal, variants
 from lamina.errors import InvalidInput
-from lamina.model import Advisory, Model, Reason, Variant
+from lamina.model import Advisory, Ecosystem, Model, Reason, Variant
 
 ACCEPTED = (
     'Accepted are {} for every layer, or an object with any of "layers" (list of names), "packages" (name to exact '
@@ -27,6 +27,8 @@ ACCEPTED = (
     "moment), or an EventBridge event of aws.inspector2 or lamina.advisory"
 )
 KEYS = ("layers", "packages", "force", "dryRun", "asOf")
+Locked: TypeAlias = Mapping[Ecosystem, Mapping[str, str]]
+"""The packages of a release: for each ecosystem, name to version."""
 _STARTED_BY = "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"
 
 
@@ -38,6 +40,7 @@ class UpdateRequest(Model):
         packages: package to the exact version to take, names normalized.
         as_of: the moment whose package index counts.
         advisories: what made the update necessary; then only layers that hold an affected version are meant.
+        found_in: names of the Lambda layers that the advisories were found in; empty where that is not known.
     """
 
     layers: tuple[str, ...] = ()
@@ -47,20 +50,51 @@ class UpdateRequest(Model):
     as_of: datetime
     reason: Reason = Reason()
     advisories: tuple[Advisory, ...] = ()
+    found_in: tuple[str, ...] = ()
 
 
 class Plan(Model):
-    """What an update is going to do: one branch of the state machine for each variant."""
+    """What an update is going to do: one branch of the state machine for each variant.
+
+    `security` says that an advisory started it, so that it changes as little else as possible.
+    """
 
     run: str
     as_of: datetime
     dry_run: bool
     force: bool
+    security: bool
     packages: dict[str, str]
     reason: Reason
     advisories: tuple[Advisory, ...]
     variants: tuple[Variant, ...]
     refused: tuple[Refusal, ...]
+
+
+class KnownVariant(Model):
+    """A variant that a definition makes. `waits` says that its advisories are left to the schedule."""
+
+    layer: str
+    waits: bool
+
+
+class Known(Model):
+    """The variants that there are, by name, and why some layers' variants are not known, as a plan found them."""
+
+    variants: dict[str, KnownVariant]
+    refused: dict[str, str]
+
+
+def known(definitions: Sequence[Definition], refusals: Sequence[Refusal]) -> Known:
+    """What looks for vulnerabilities between plans needs to know of the definitions."""
+    return Known(
+        variants={
+            variant.variant: KnownVariant(layer=definition.name, waits=definition.tables.update.security == "scheduled")
+            for definition in definitions
+            for variant in variants(definition)
+        },
+        refused={refusal.layer: refusal.message for refusal in refusals},
+    )
 
 
 def run_id(execution: str) -> str:
@@ -87,6 +121,7 @@ def parse_update(raw: object, now: datetime) -> UpdateRequest:
             as_of=now,
             reason=Reason(kind="advisory", text=event.text),
             advisories=event.advisories,
+            found_in=event.found_in,
         )
     given = {key: value for key, value in raw.items() if key != _STARTED_BY}
     for key in given:
@@ -135,11 +170,15 @@ def plan(
     request: UpdateRequest,
     definitions: Sequence[Definition],
     refusals: Sequence[Refusal],
-    promoted: Callable[[str], Mapping[str, str] | None],
+    promoted: Callable[[str], Locked | None],
     *,
     run: str,
 ) -> Plan:
     """Which variants the update works on.
+
+    Advisories concern the variants whose promoted release has an affected version. Where a finding names one of the
+    variants' own Lambda layers, no other is meant; and a layer whose advisories wait for the schedule is left to it,
+    unless the event names it.
 
     Args:
         request: what is asked for.
@@ -151,41 +190,85 @@ def plan(
     Raises:
         InvalidInput: a layer that is asked for does not exist.
     """
-    known = sorted({definition.name for definition in definitions} | {refusal.layer for refusal in refusals})
+    names = sorted({definition.name for definition in definitions} | {refusal.layer for refusal in refusals})
     for layer in request.layers:
-        if layer not in known:
-            raise _invalid(f"there is no layer {layer!r}; known are: {', '.join(known) or 'none at all'}")
-    wanted = set(request.layers or known)
-    chosen = tuple(
-        variant
+        if layer not in names:
+            raise _invalid(f"there is no layer {layer!r}; known are: {', '.join(names) or 'none at all'}")
+    wanted = set(request.layers or names)
+    chosen = [
+        (definition, variant)
         for definition in definitions
         if definition.name in wanted
         for variant in variants(definition)
-        if not request.advisories or _affected(request.advisories, promoted(variant.variant) or {})
-    )
-    reason = request.reason
-    if request.advisories and not chosen:
-        reason = reason.model_copy(update={"text": f"{reason.text}: no promoted release holds an affected version"})
+    ]
+    reason, advisories = request.reason, request.advisories
+    if advisories:
+        concerns = {
+            variant.variant: found
+            for _, variant in chosen
+            if (found := affecting(advisories, promoted(variant.variant) or {}))
+        }
+        # A layer that is none of the variants' own says only that the vulnerability exists.
+        named = {variant.variant for _, variant in chosen} & set(request.found_in)
+        affected = [
+            (definition, variant)
+            for definition, variant in chosen
+            if variant.variant in concerns and (not named or variant.variant in named)
+        ]
+        chosen = [
+            (definition, variant)
+            for definition, variant in affected
+            if request.layers or definition.tables.update.security == "immediate"
+        ]
+        reason = _because(reason, affected, chosen)
+        needed = {advisory for _, variant in chosen for advisory in concerns[variant.variant]}
+        advisories = tuple(advisory for advisory in advisories if advisory in needed)
     return Plan(
         run=run,
         as_of=request.as_of,
         dry_run=request.dry_run,
         force=request.force,
+        security=bool(request.advisories),
         packages=request.packages,
         reason=reason,
-        advisories=request.advisories,
-        variants=chosen,
+        advisories=advisories,
+        variants=tuple(variant for _, variant in chosen),
         refused=tuple(refusal for refusal in refusals if refusal.layer in wanted),
     )
 
 
-def _affected(advisories: Sequence[Advisory], packages: Mapping[str, str]) -> bool:
-    return any(
-        advisory.fixed is not None
-        and advisory.package in packages
-        and Version(packages[advisory.package]) < Version(advisory.fixed)
-        for advisory in advisories
+def without(planned: Plan, taken: Mapping[str, str]) -> Plan:
+    """The plan without variants that another update is fixing already, which it says.
+
+    Args:
+        taken: variant to the run that has it.
+    """
+    if not taken:
+        return planned
+    left = tuple(variant for variant in planned.variants if variant.variant not in taken)
+    runs = ", ".join(f"{variant} by {run}" for variant, run in sorted(taken.items()))
+    text = f"{planned.reason.text}: already being fixed: {runs}"
+    return planned.model_copy(
+        update={
+            "variants": left,
+            "reason": planned.reason.model_copy(update={"text": text}),
+            # A run that has nothing left to do does not report again what the others report.
+            "refused": planned.refused if left else (),
+        }
     )
+
+
+def _because(
+    reason: Reason, affected: Sequence[tuple[Definition, Variant]], chosen: Sequence[tuple[Definition, Variant]]
+) -> Reason:
+    waiting = sorted({definition.name for definition, _ in affected} - {definition.name for definition, _ in chosen})
+    if not affected:
+        said = "no promoted release holds an affected version"
+    elif waiting:
+        said = f"{', '.join(waiting)} waits for the schedule (update.security)"
+    else:
+        return reason
+    return reason.model_copy(update={"text": f"{reason.text}: {said}"})
 
 
 def _layers(value: Any, *, given: bool) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ class Settings:
         registry: name of the DynamoDB table (`REGISTRY`).
         artifacts: name of the bucket (`ARTIFACTS`).
         definitions: the folder that holds one folder per layer definition (`DEFINITIONS`, default `/opt`).
+        definitions_location: where in S3 other definitions are (`DEFINITIONS_LOCATION`); empty for nowhere.
         builder: the folder that holds the build script and its buildspec (`BUILDER`, default `/opt`).
         probe_prefix: how the names of probe functions begin (`PROBE_PREFIX`).
         probe_role: ARN of the role that probe functions run as (`PROBE_ROLE`).
@@ -22,11 +23,14 @@ class Settings:
         function_names: pattern of the functions that this installation may change (`FUNCTION_NAMES`).
         topic: ARN of the topic that outcomes are told to (`TOPIC`).
         rollback: ARN of the rollback state machine (`ROLLBACK`).
+        advisories: address of the advisory database (`ADVISORIES`); empty where there is none.
+        webhook_secret: ARN of the secret that GitHub signs its deliveries with (`WEBHOOK_SECRET`).
     """
 
     registry: str
     artifacts: str
     definitions: Path = Path("/opt")
+    definitions_location: str = ""
     builder: Path = Path("/opt")
     probe_prefix: str = ""
     probe_role: str = ""
@@ -34,6 +38,8 @@ class Settings:
     function_names: str = ""
     topic: str = ""
     rollback: str = ""
+    advisories: str = ""
+    webhook_secret: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], *required: str) -> Settings:
@@ -53,6 +59,7 @@ class Settings:
             registry=environment["REGISTRY"],
             artifacts=environment["ARTIFACTS"],
             definitions=Path(environment.get("DEFINITIONS") or "/opt"),
+            definitions_location=environment.get("DEFINITIONS_LOCATION", ""),
             builder=Path(environment.get("BUILDER") or "/opt"),
             probe_prefix=environment.get("PROBE_PREFIX", ""),
             probe_role=environment.get("PROBE_ROLE", ""),
@@ -60,4 +67,6 @@ class Settings:
             function_names=environment.get("FUNCTION_NAMES", ""),
             topic=environment.get("TOPIC", ""),
             rollback=environment.get("ROLLBACK", ""),
+            advisories=environment.get("ADVISORIES", ""),
+            webhook_secret=environment.get("WEBHOOK_SECRET", ""),
         )

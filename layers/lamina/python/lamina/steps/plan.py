@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from lamina.definition import load_definitions
-from lamina.inputs import Plan, parse_update, plan, run_id
-from lamina.model import Model
+from lamina.advisory import affecting
+from lamina.collected import Collected
+from lamina.definition import Definition
+from lamina.inputs import Locked, Plan, known, parse_update, plan, run_id, without
+from lamina.model import Model, Release
 
 if TYPE_CHECKING:
-    from lamina.gateways.registry import Layers, Runs
+    from lamina.gateways.definitions import Definitions
+    from lamina.gateways.registry import Claims, Layers, Runs
 
 
 class PlanEvent(Model):
@@ -29,24 +32,68 @@ class Gateways:
 
     layers: Layers
     runs: Runs
+    claims: Claims
+    definitions: Definitions
 
 
-def run(event: PlanEvent, folders: Mapping[str, Mapping[str, bytes]], reach: Gateways) -> Plan:
+def run(event: PlanEvent, collected: Collected, reach: Gateways) -> Plan:
     """Validate the input, list the variants, record the run.
 
+    Fixes that an advisory asks for are claimed for this run; a variant whose fixes other runs have claimed is left to
+    them. A dry run claims nothing, and sees no claims.
+
     Args:
-        folders: the layer definitions, folder name to files.
+        collected: the layer definitions; the run keeps a copy of those that are not deployed with the stack.
 
     Raises:
         InvalidInput: the input is not one that Lamina accepts.
     """
     request = parse_update(event.input, event.now)
-    definitions, refusals = load_definitions(folders)
+    definitions, refusals = collected.load()
+    locks: dict[str, Locked | None] = {}
 
-    def promoted(variant: str) -> Mapping[str, str] | None:
-        release = reach.layers.promoted(variant)
-        return None if release is None else release.packages
+    def promoted(variant: str) -> Locked | None:
+        if variant not in locks:
+            release = reach.layers.promoted(variant)
+            locks[variant] = None if release is None else locked(release)
+        return locks[variant]
 
+    # First of all, so that it is up to date even where the input names a layer that is gone.
+    reach.runs.keep_known(known(definitions, refusals))
+    refusals = (*refusals, *collected.missing(request.layers))
     planned = plan(request, definitions, refusals, promoted, run=run_id(event.execution))
+    if planned.security and not planned.dry_run:
+        planned = without(planned, _taken(planned, promoted, reach.claims, event.now))
+    planned = _with_copies(planned, {one.name: one for one in definitions if one.name in collected.places}, reach)
     reach.runs.open(planned.run, {"execution": event.execution, "started": event.now.isoformat(), **planned.to_json()})
     return planned
+
+
+def _with_copies(planned: Plan, elsewhere: Mapping[str, Definition], reach: Gateways) -> Plan:
+    """The plan with copies of definitions from elsewhere, which every later step of the run reads."""
+    layers = sorted({variant.layer for variant in planned.variants} & elsewhere.keys())
+    copies = {layer: reach.definitions.keep(elsewhere[layer], planned.run) for layer in layers}
+    return planned.model_copy(
+        update={
+            "variants": tuple(
+                variant.model_copy(update={"snapshot": copies.get(variant.layer)}) for variant in planned.variants
+            )
+        }
+    )
+
+
+def locked(release: Release) -> Locked:
+    """The packages of a release, by ecosystem."""
+    return {"PyPI": release.packages, "npm": release.node_packages}
+
+
+def _taken(planned: Plan, promoted: Callable[[str], Locked | None], claims: Claims, now: datetime) -> dict[str, str]:
+    """Claim every variant's fixes; gives back the variants of which other runs have them all, with one such run."""
+    taken: dict[str, str] = {}
+    for variant in planned.variants:
+        fixes = affecting(planned.advisories, promoted(variant.variant) or {})
+        holders = [claims.take(variant.variant, advisory, planned.run, now) for advisory in fixes]
+        others = [holder for holder in holders if holder != planned.run]
+        if len(others) == len(holders):
+            taken[variant.variant] = others[0]
+    return taken
