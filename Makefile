@@ -12,9 +12,9 @@ export SAM_CLI_TELEMETRY := 0
 # Tools and functions of this checkout see nothing of an environment that happens to be active.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-PYTHON_CODE := layers/lamina/python/lamina local $(wildcard functions/*/app.py) $(wildcard builder/*.py)
+PYTHON_CODE := layers/lamina/python/lamina local benchmarks $(wildcard functions/*/app.py) $(wildcard builder/*.py)
 
-.PHONY: help setup demo serve replay test lint format lock build clean
+.PHONY: help setup check demo serve replay schema bench test lint format lock build clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ $(STAMP): requirements/dev.txt
 	@PYTHON='$(PYTHON)' scripts/setup
 	@touch $@
 
+check: setup  ## DIR=layers [JSON=result.json]: what an update would do to definitions and the locks beside them
+	@$(BIN)/python -m local check $(if $(DIR),'$(DIR)') $(if $(JSON),--json '$(JSON)')
+
 demo: setup  ## watch a good update go out and a bad one come back, with real packages
 	@$(BIN)/python -m local demo
 
@@ -34,6 +37,13 @@ serve: setup  ## AWS on this machine with Lamina in it, to explore with the AWS 
 replay: setup  ## SCENARIO=scenarios/httpx-0.28 [JSON=result.json]: replay a piece of history
 	@test -n '$(SCENARIO)' || { echo 'which one? make replay SCENARIO=PATH, e.g. scenarios/httpx-0.28' >&2; exit 2; }
 	@$(BIN)/python -m local replay '$(SCENARIO)' $(if $(JSON),--json '$(JSON)')
+
+schema: setup  ## write docs/layer.schema.json anew, for editors of layer.toml
+	@$(BIN)/python -m local schema
+
+bench: setup  ## NAME=check | time_travel | quiet_day | build: measure, as JSON and as a table
+	@test -n '$(NAME)' || { echo 'which one? make bench NAME=check' >&2; exit 2; }
+	@PYTHONPATH=layers/lamina/python:. $(BIN)/python -m 'benchmarks.$(NAME)'
 
 test: setup  ## all tests; PYTEST="-k name" passes options on
 	@$(BIN)/python -m pytest $(PYTEST)

@@ -1,6 +1,7 @@
 """Check: what is new for one variant, what policy takes of it, and the lock that comes of it.
 
-In: `CheckEvent`. Out: `Checked`. Runs uv against the package index; calls the registry and the artifacts bucket.
+In: `CheckEvent`. Out: `Checked`. Runs uv and npm against their package indexes; asks the advisory database; calls the
+registry, the artifacts bucket and, for definitions with an index of their own, Secrets Manager and CodeArtifact.
 """
 
 from __future__ import annotations
@@ -16,12 +17,19 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.parser import event_parser
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from lamina.definition import definition_of
+from lamina.gateways.advisories import Advisories
+from lamina.gateways.credentials import Credentials
+from lamina.gateways.definitions import Definitions
 from lamina.gateways.index import Index, find_uv
-from lamina.gateways.registry import Layers, Table
+from lamina.gateways.listings import Listings, default_index
+from lamina.gateways.npm import Npm
+from lamina.gateways.packuments import Packuments
+from lamina.gateways.registry import Layers, Sightings, Table
 from lamina.gateways.store import Store
 from lamina.settings import Settings
-from lamina.steps.check import CheckEvent, Gateways, run
+from lamina.steps.check import CheckEvent, Gateways, Sources, run
+from lamina.steps.resolve_nodejs import NodeGateways
+from lamina.steps.resolve_python import PythonGateways
 
 logger = Logger()
 tracer = Tracer()
@@ -29,10 +37,26 @@ metrics = Metrics()
 settings = Settings.from_environment(os.environ)
 
 WORK = Path(tempfile.gettempdir())
+UV = find_uv(WORK)
+NPM = Npm(WORK, os.environ)
+TABLE = Table(boto3.client("dynamodb"), settings.registry)
+STORE = Store(boto3.client("s3"), settings.artifacts)
+DEFINITIONS = Definitions(settings.definitions, STORE)
 REACH = Gateways(
-    index=Index(find_uv(WORK), sys.executable, WORK, os.environ),
-    layers=Layers(Table(boto3.client("dynamodb"), settings.registry)),
-    store=Store(boto3.client("s3"), settings.artifacts),
+    sources=Sources(
+        python=PythonGateways(
+            index=Index(UV, sys.executable, WORK, os.environ),
+            listings=Listings(lambda: default_index(UV, sys.executable, WORK, os.environ), WORK, os.environ),
+            sightings=Sightings(TABLE),
+        ),
+        nodejs=NodeGateways(npm=NPM, packuments=Packuments(NPM.registry, WORK, os.environ)),
+        advisories=Advisories(settings.advisories, os.environ),
+        credentials=Credentials(
+            boto3.client("secretsmanager"), lambda region: boto3.client("codeartifact", region_name=region)
+        ),
+    ),
+    layers=Layers(TABLE),
+    store=STORE,
 )
 
 
@@ -43,7 +67,7 @@ REACH = Gateways(
 def handler(event: CheckEvent, context: LambdaContext) -> dict[str, object]:
     """Check one variant."""
     logger.append_keys(run=event.run, variant=event.variant.variant)
-    checked = run(event, definition_of(settings.definitions, event.variant.layer), REACH)
+    checked = run(event, DEFINITIONS.of(event.variant), REACH)
     metrics.add_metric(name="PackagesChanged", unit=MetricUnit.Count, value=len(checked.changes))
     logger.info("checked", extra={"outcome": checked.outcome, "summary": checked.summary})
     return checked.to_json()

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from lamina.culprit import Suspect
 from lamina.page import (
     AdvisoryLine,
+    Found,
     FunctionLine,
+    HeldLine,
     Judgement,
     LayerLine,
     PackageChange,
@@ -44,7 +46,7 @@ PAGE = RolloutPage(
     run_href="index.html",
     started=START,
     ended=START + 75 * MINUTE,
-    advisories=(AdvisoryLine("CVE-2024-35195", "requests", "2.32.0"),),
+    found=Found(advisories=(AdvisoryLine("CVE-2024-35195", "requests", "2.32.0"),)),
     changes=(PackageChange("httpx", "0.27.2", "0.28.0"), PackageChange("openai", "1.55.1", "1.55.2", True)),
     waves=(WaveLine(0, START, START + 8 * MINUTE, 1, "harmful", 10),),
     verdict=JUDGEMENT,
@@ -195,16 +197,50 @@ def test_the_index_names_every_layer_the_urgent_ones_first() -> None:
     "href", ["javascript:alert(1)", "//evil.example/x", "https://evil.example", "/etc", "a b", "a/../../b c"]
 )
 def test_links_that_are_not_plain_and_relative_are_dropped(href: str) -> None:
-    assert not [a for t, a in Reader(render_rollout(replace(PAGE, run_href=href, advisories=()))).tags if t == "a"]
+    assert not [a for t, a in Reader(render_rollout(replace(PAGE, run_href=href, found=Found()))).tags if t == "a"]
     assert not [
         a for t, a in Reader(render_run(replace(RUN, layers=(replace(RUN.layers[0], href=href),)))).tags if t == "a"
     ]
 
 
+FOUND_EVIL = Found(
+    held=(HeldLine(EVIL, EVIL, EVIL),),
+    advisories=(AdvisoryLine(EVIL, EVIL, EVIL, EVIL, False, EVIL),),
+    unknown=EVIL,
+    notes=(EVIL,),
+)
+
+
+def test_what_was_found_is_told_with_dates_reasons_and_what_is_unknown() -> None:
+    found = Found(
+        held=(HeldLine("boto3", "1.40.2", "its cooldown of 7 days has not ended", START, 2),),
+        advisories=(
+            AdvisoryLine("GHSA-1", "requests", "2.31.0", "2.30.0"),
+            AdvisoryLine("GHSA-2", "pillow", "10.0.1", "9.5.0", False, "update.allow keeps it below 10"),
+        ),
+        unknown="the database did not answer for 3 packages",
+        notes=("urllib3 2.5.0 was taken before its cooldown.",),
+    )
+    change = PackageChange("httpx", "0.27.2", "0.28.0", released=START, age_days=9)
+    for text in (
+        harmless(render_rollout(replace(PAGE, found=found, changes=(change,)))).text,
+        harmless(render_run(replace(RUN, layers=(replace(RUN.layers[0], found=found, changes=(change,)),)))).text,
+    ):
+        for said in (
+            "boto3 1.40.2 and 2 older: its cooldown of 7 days has not ended; it may be taken from 30 Nov 2024, 06:00",
+            "GHSA-1 in requests 2.30.0, fixed in 2.31.0",
+            "GHSA-2 in pillow 9.5.0: update.allow keeps it below 10",
+            "Advisories unknown: the database did not answer for 3 packages",
+            "urllib3 2.5.0 was taken before its cooldown.",
+            "30 Nov 2024, 9 days old",
+        ):
+            assert said in " ".join(text.split()), said
+
+
 def test_hostile_text_is_shown_and_never_run() -> None:
     evil = RolloutPage(
         layer=EVIL, outcome="held", before=1, candidate=2, caught_by=EVIL, summary=EVIL, reason=EVIL, run=EVIL,
-        run_href=EVIL, started=START, ended=START, advisories=(AdvisoryLine(EVIL, EVIL, EVIL),),
+        run_href=EVIL, started=START, ended=START, found=FOUND_EVIL,
         changes=(PackageChange(EVIL, EVIL, EVIL),), waves=(WaveLine(0, START, START, 1, EVIL),),
         verdict=replace(JUDGEMENT, reason=EVIL), points=PAGE.points, suspects=(Suspect(EVIL, 0.5, EVIL, (EVIL,)),),
         held_back=((EVIL, EVIL),), functions=(FunctionLine(EVIL, "left", EVIL, EVIL, 1, EVIL, EVIL),),

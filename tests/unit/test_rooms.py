@@ -16,6 +16,9 @@ HANDLERS = sorted((ROOT / "functions").rglob("*.py"))
 BUILDER = sorted((ROOT / "builder").glob("*.py"))
 LOCAL = sorted((ROOT / "local").rglob("*.py"))
 
+CHECK = frozenset({"beside.py", "check.py", "checking.py", "findings.py", "schema.py"})
+"""What runs Lamina's own code on this machine, and needs no AWS for it."""
+
 AWS = ("boto3", "botocore", "mypy_boto3")
 STAND_INS = ("local", "moto", "samcli", "awslambdaric", "tests")
 
@@ -73,7 +76,17 @@ def test_production_code_knows_no_stand_in_and_no_other_handler(path: Path) -> N
 
 @pytest.mark.parametrize("path", LOCAL, ids=short)
 def test_the_stand_in_runs_handlers_and_never_imports_them(path: Path) -> None:
-    assert not named(imports(path, at_runtime=False), ("functions", "app", "lamina", "tests"))
+    assert not named(imports(path, at_runtime=False), ("functions", "app", "tests"))
+
+
+@pytest.mark.parametrize("path", LOCAL, ids=short)
+def test_what_stands_in_for_aws_knows_nothing_of_lamina_and_check_nothing_of_the_stand_in(path: Path) -> None:
+    if path.name not in CHECK:
+        assert not named(imports(path, at_runtime=False), ("lamina",))
+        return
+    assert not named(imports(path, at_runtime=False), (*AWS, "moto"))
+    own = [name for name in imports(path, at_runtime=False) if name.startswith("local")]
+    assert {f"{name.removeprefix('local.')}.py" for name in own} <= CHECK
 
 
 def test_there_is_something_to_look_at() -> None:

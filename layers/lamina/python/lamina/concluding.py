@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lamina.definition import Refusal
-from lamina.model import LayerOutcome, LayerState, Outcome, Stage
+from lamina.model import LayerOutcome, Outcome, Stage
 from lamina.rollout import Rollout, RolloutStatus
 
 _WORDS = {
@@ -24,7 +24,7 @@ _STATUS = {
 }
 
 
-def conclude(said: LayerOutcome, state: LayerState, rollout: Rollout | None) -> LayerOutcome:
+def conclude(said: LayerOutcome, promoted: int | None, rollout: Rollout | None) -> LayerOutcome:
     """One variant's outcome.
 
     The branch of a rollout that was stopped only knows that it failed; whether its functions were put back stands
@@ -32,11 +32,11 @@ def conclude(said: LayerOutcome, state: LayerState, rollout: Rollout | None) -> 
 
     Args:
         said: what the variant's branch ended with.
-        state: the variant's state now.
+        promoted: the variant's promoted release now.
         rollout: the rollout that the branch started, if it did.
     """
     if rollout is None:
-        return said.model_copy(update={"before": state.promoted, "promoted": state.promoted})
+        return said.model_copy(update={"before": promoted, "promoted": promoted})
     outcome = _STATUS.get(rollout.status, Outcome.FAILED)
     stopped = outcome is not Outcome.PROMOTED
     judged = rollout.cause_kind in ("harmful", "undecided")
@@ -47,7 +47,7 @@ def conclude(said: LayerOutcome, state: LayerState, rollout: Rollout | None) -> 
             "culprits": rollout.culprits if stopped else (),
             "held_back": rollout.held_back,
             "before": rollout.baseline,
-            "promoted": state.promoted,
+            "promoted": promoted,
             "message": rollout.cause if stopped else "",
         }
     )
@@ -59,8 +59,10 @@ def all_well(outcomes: Sequence[LayerOutcome], refused: Sequence[Refusal]) -> bo
 
 
 def worth_telling(outcomes: Sequence[LayerOutcome], refused: Sequence[Refusal]) -> bool:
-    """Whether the run did or met anything: a day on which nothing changed is no news."""
-    return bool(refused) or any(outcome.outcome is not Outcome.UP_TO_DATE for outcome in outcomes)
+    """Whether the run did or met anything: a day on which nothing changed and nothing is wrong is no news."""
+    return bool(refused) or any(
+        outcome.outcome is not Outcome.UP_TO_DATE or outcome.advisories or outcome.unknown for outcome in outcomes
+    )
 
 
 def subject(outcomes: Sequence[LayerOutcome], refused: Sequence[Refusal]) -> str:
@@ -71,6 +73,11 @@ def subject(outcomes: Sequence[LayerOutcome], refused: Sequence[Refusal]) -> str
         parts += [f"{refusal.layer} REFUSED" for refusal in refused]
         return f"Lamina: {'; '.join(parts)}"[:100]
     moved = [outcome.variant for outcome in outcomes if outcome.outcome is Outcome.PROMOTED]
+    if not moved:
+        exposed = [outcome.variant for outcome in outcomes if outcome.advisories]
+        return f"Lamina: advisories {'remain' if exposed else 'unknown'}: {', '.join(exposed) or 'database not asked'}"[
+            :100
+        ]
     return f"Lamina: {len(moved)} promoted: {', '.join(moved)}"[:100]
 
 
@@ -96,6 +103,10 @@ def line(outcome: LayerOutcome) -> str:
         parts.append(
             "Held back from now on: " + ", ".join(f"{n} {v}" for n, v in sorted(outcome.held_back.items())) + "."
         )
+    if outcome.advisories:
+        parts.append(f"Still has {', '.join(outcome.advisories)}.")
+    if outcome.unknown:
+        parts.append(f"Advisories unknown: {outcome.unknown}.")
     if outcome.message:
         parts.append(outcome.message)
     return ". ".join((parts[0], " ".join(parts[1:]))) if len(parts) > 1 else parts[0]

@@ -25,6 +25,7 @@ from markupsafe import Markup
 
 from lamina.chart import Mark, bins, chart
 from lamina.culprit import Suspect, printable
+from lamina.explain import Explanation
 from lamina.verdict import Counts, Point, Verdict
 
 Outcome = Literal["promoted", "rolled_back", "rejected", "up_to_date", "held", "failed", "running"]
@@ -65,12 +66,17 @@ _SEVERITY = {
 
 @dataclass(frozen=True)
 class PackageChange:
-    """One package that moves: ``old`` None for one that is new, ``new`` None for one that goes."""
+    """One package that moves: ``old`` None for one that is new, ``new`` None for one that goes.
+
+    ``released`` is when the new version was uploaded; ``age_days`` how old it was when it was taken.
+    """
 
     package: str
     old: str | None
     new: str | None
     direct: bool = False
+    released: datetime | None = None
+    age_days: int | None = None
 
     @property
     def kind(self) -> str:
@@ -93,11 +99,53 @@ class PackageChange:
 
 @dataclass(frozen=True)
 class AdvisoryLine:
-    """An advisory that the release answers: its id (CVE or GHSA), the package, and the version that fixes it."""
+    """An advisory that the promoted release has: its id (CVE, GHSA, PYSEC), the package, and the version that fixes it.
+
+    ``resolved`` is whether the new release is free of it; ``why`` is what keeps it otherwise.
+    """
 
     id: str
     package: str
     fixed: str | None = None
+    version: str = ""
+    resolved: bool = True
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class HeldLine:
+    """A version that exists and was not taken; ``until`` is the moment from which it may be, if that is known."""
+
+    package: str
+    version: str
+    why: str
+    until: datetime | None = None
+    more: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What Check found besides the changes; ``unknown`` is what the advisory database could not be asked."""
+
+    held: tuple[HeldLine, ...] = ()
+    advisories: tuple[AdvisoryLine, ...] = ()
+    unknown: str = ""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, explanation: Explanation) -> Found:
+        """From the explanation of a check."""
+        return cls(
+            held=tuple(
+                HeldLine(held.package, held.version, held.why, held.until, held.more) for held in explanation.held
+            ),
+            advisories=tuple(
+                AdvisoryLine(finding.id, finding.package, finding.fixed, finding.version, finding.resolved, finding.why)
+                for finding in explanation.advice.findings
+            ),
+            unknown=explanation.advice.unknown,
+            notes=explanation.notes,
+        )
 
 
 @dataclass(frozen=True)
@@ -183,7 +231,7 @@ class RolloutPage:
         layer: the variant's name. before, candidate: layer versions; None where there is none.
         outcome: see ``Outcome``. summary: one sentence on what happened and what it means now.
         caught_by: ``resolve``, ``build``, ``verify`` or ``canary``, if it was stopped.
-        reason: why the update was started, in words. advisories: what it fixes.
+        reason: why the update was started, in words. found: what was held and which advisories there are.
         run: id of the update run. run_href: relative link to the run's page.
         started, ended: aware datetimes. changes: packages that move.
         waves, functions: in any order. verdict: the last one; None if nothing was watched.
@@ -203,7 +251,7 @@ class RolloutPage:
     ended: datetime | None = None
     caught_by: str | None = None
     run_href: str = ""
-    advisories: tuple[AdvisoryLine, ...] = ()
+    found: Found = Found()
     changes: tuple[PackageChange, ...] = ()
     waves: tuple[WaveLine, ...] = ()
     verdict: Judgement | None = None
@@ -232,6 +280,7 @@ class LayerLine:
     held_back: tuple[tuple[str, str], ...] = ()
     changes: tuple[PackageChange, ...] = ()
     href: str = ""
+    found: Found = Found()
 
 
 @dataclass(frozen=True)

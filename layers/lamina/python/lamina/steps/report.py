@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import RootModel
 
 from lamina import concluding
+from lamina.advice import exposed
 from lamina.culprit import Suspect
 from lamina.definition import Refusal
 from lamina.errors import NothingToRestore
-from lamina.model import Change, LayerOutcome, Model, ObjectKey, Reason, Release
+from lamina.explain import ExplainedChange, Explanation, in_words
+from lamina.model import LayerOutcome, Model, ObjectKey, Outcome, Reason, Release
 from lamina.moves import by_hand
 from lamina.page import (
+    Found,
     FunctionLine,
     Judgement,
     LayerLine,
@@ -87,7 +90,8 @@ def run(event: RunReportEvent | RolloutReportEvent, reach: Gateways) -> Reported
 
 def of_run(event: RunReportEvent, reach: Gateways) -> Reported:
     """Conclude the run: outcomes to the registry, a page and `report.json` to the bucket, a message to the topic."""
-    outcomes = tuple(_conclude(event.run, said, reach) for said in event.outcomes)
+    explanations = {said.variant: _explanation(said.explanation, reach.store) for said in event.outcomes}
+    outcomes = tuple(_conclude(event.run, said, explanations[said.variant], reach) for said in event.outcomes)
     asked = reach.runs.get(event.run) or {}
     folder = f"reports/{event.run}"
     reach.store.write_json(
@@ -105,7 +109,7 @@ def of_run(event: RunReportEvent, reach: Gateways) -> Reported:
         reason=reason.text or f"started by: {reason.kind}",
         started=datetime.fromisoformat(asked["started"]) if "started" in asked else event.now,
         ended=event.now,
-        layers=tuple(_line(outcome, reach) for outcome in outcomes),
+        layers=tuple(_line(outcome, explanations[outcome.variant]) for outcome in outcomes),
         refused=tuple((refusal.layer, refusal.message) for refusal in event.refused),
         dry_run=bool(asked.get("dryRun")),
     )
@@ -113,7 +117,9 @@ def of_run(event: RunReportEvent, reach: Gateways) -> Reported:
     text = concluding.text(outcomes, event.refused)
     if concluding.worth_telling(outcomes, event.refused):
         where = f"Report: s3://{reach.store.bucket}/{key}"
-        reach.topic.tell(concluding.subject(outcomes, event.refused), f"{text}\n\n{where}\n")
+        told = [found for outcome in outcomes if (found := explanations[outcome.variant]) and _news(outcome)]
+        words = "\n\n".join([text, *("\n".join((f"{found.variant}:", *in_words(found))) for found in told), where])
+        reach.topic.tell(concluding.subject(outcomes, event.refused), f"{words}\n")
     return Reported(report=key, all_well=concluding.all_well(outcomes, event.refused), text=text[:1500])
 
 
@@ -142,17 +148,26 @@ def page_key(rollout: Rollout) -> ObjectKey:
     return f"reports/{rollout.run}/{rollout.variant}.html"
 
 
-def _conclude(run: str, said: LayerOutcome, reach: Gateways) -> LayerOutcome:
+def _news(outcome: LayerOutcome) -> bool:
+    return concluding.worth_telling((outcome,), ())
+
+
+def _conclude(run: str, said: LayerOutcome, explanation: Explanation | None, reach: Gateways) -> LayerOutcome:
     rollout = reach.rollouts.get(said.rollout) if said.rollout else None
-    outcome = concluding.conclude(said, reach.layers.state(said.variant), rollout)
+    quiet = said.outcome is Outcome.UP_TO_DATE and said.promoted is not None
+    promoted = said.promoted if quiet else reach.layers.state(said.variant).promoted
+    outcome = concluding.conclude(said, promoted, rollout)
+    if explanation is not None:
+        taken = outcome.outcome is Outcome.PROMOTED
+        advisories = exposed(explanation.advice, taken=taken)
+        outcome = outcome.model_copy(update={"advisories": advisories, "unknown": explanation.advice.unknown})
     if rollout is not None:
         outcome = outcome.model_copy(update={"report": page_key(rollout)})
     reach.runs.conclude(run, outcome)
     return outcome
 
 
-def _line(outcome: LayerOutcome, reach: Gateways) -> LayerLine:
-    release = reach.layers.release(outcome.variant, outcome.candidate) if outcome.candidate else None
+def _line(outcome: LayerOutcome, explanation: Explanation | None) -> LayerLine:
     return LayerLine(
         layer=outcome.variant,
         outcome=outcome.outcome.value,
@@ -163,8 +178,9 @@ def _line(outcome: LayerOutcome, reach: Gateways) -> LayerLine:
         promoted=outcome.promoted,
         culprits=outcome.culprits,
         held_back=tuple(sorted(outcome.held_back.items())),
-        changes=_changes(release.changes if release else ()),
+        changes=_changes(explanation.changes if explanation else ()),
         href=f"{outcome.variant}.html" if outcome.report else "",
+        found=Found.of(explanation) if explanation else Found(),
     )
 
 
@@ -173,6 +189,8 @@ def _page(
 ) -> RolloutPage:
     seen: Mapping[str, Any] = reach.store.read_json(verdict_key(rollout.rollout)) or {}
     outcome = _outcome(rollout)
+    key = release.explanation if release is not None and rollout.kind == "update" else None
+    explanation = _explanation(key, reach.store)
     return RolloutPage(
         layer=rollout.variant,
         outcome=outcome,
@@ -185,7 +203,8 @@ def _page(
         started=rollout.opened,
         ended=rollout.closed or now,
         caught_by="canary" if outcome == "rolled_back" and rollout.cause_kind in ("harmful", "undecided") else None,
-        changes=_changes(release.changes if release and rollout.kind == "update" else ()),
+        found=Found.of(explanation) if explanation else Found(),
+        changes=_changes(explanation.changes if explanation else ()),
         waves=_waves(rollout, entries, reach.rollouts.evidence(rollout.rollout)),
         verdict=Judgement.from_json(seen["verdict"]) if "verdict" in seen else None,
         alpha=rollout.policy.alpha,
@@ -283,9 +302,21 @@ def _function(rollout: Rollout, entry: Entry) -> FunctionLine:
     )
 
 
-def _changes(changes: Sequence[Change]) -> tuple[PackageChange, ...]:
+def _explanation(key: ObjectKey | None, store: Store) -> Explanation | None:
+    found = store.read_json(key) if key else None
+    return None if found is None else Explanation.model_validate(found)
+
+
+def _changes(changes: Sequence[ExplainedChange]) -> tuple[PackageChange, ...]:
     return tuple(
-        PackageChange(package=change.package, old=change.from_, new=change.to, direct=change.direct)
+        PackageChange(
+            package=change.package,
+            old=change.from_,
+            new=change.to,
+            direct=change.direct,
+            released=change.uploaded,
+            age_days=change.age_days,
+        )
         for change in changes
     )
 
