@@ -1,0 +1,1 @@
+"""Measurements of Lamina: each prints what it measured as JSON, and as a table for people."""
