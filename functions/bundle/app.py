@@ -14,7 +14,7 @@ from aws_lambda_powertools.utilities.parser import event_parser
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lamina.bundle import BUILDER_FILES
-from lamina.definition import definition_of
+from lamina.gateways.definitions import Definitions
 from lamina.gateways.store import Store
 from lamina.settings import Settings
 from lamina.steps.bundle import BundleEvent, Gateways, run
@@ -25,7 +25,9 @@ metrics = Metrics()
 settings = Settings.from_environment(os.environ)
 
 BUILDER = {name: (settings.builder / name).read_bytes() for name in BUILDER_FILES}
-REACH = Gateways(store=Store(boto3.client("s3"), settings.artifacts))
+STORE = Store(boto3.client("s3"), settings.artifacts)
+DEFINITIONS = Definitions(settings.definitions, STORE)
+REACH = Gateways(store=STORE)
 
 
 @logger.inject_lambda_context(correlation_id_path="run")
@@ -35,7 +37,7 @@ REACH = Gateways(store=Store(boto3.client("s3"), settings.artifacts))
 def handler(event: BundleEvent, context: LambdaContext) -> dict[str, object]:
     """Pack one variant's build."""
     logger.append_keys(run=event.run, variant=event.variant.variant)
-    bundled = run(event, definition_of(settings.definitions, event.variant.layer), BUILDER, REACH)
+    bundled = run(event, DEFINITIONS.of(event.variant), BUILDER, REACH)
     metrics.add_metric(name="BuildsBundled", unit=MetricUnit.Count, value=1)
     logger.info("bundled", extra=bundled.to_json())
     return bundled.to_json()

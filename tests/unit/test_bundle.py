@@ -7,19 +7,46 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lamina import digest
-from lamina.bundle import BUILDER_FILES, build_settings, machine, pack
-from lamina.definition import parse_definition
+from lamina.bundle import BUILDER_FILES, build_settings, machine, pack, sources
+from lamina.definition import Definition, parse_definition
+from lamina.errors import BuildRefused, DefinitionRefused
+from lamina.gateways.store import Store
 from lamina.model import Variant
 from lamina.runtimes import PYTHONS, target
+from lamina.steps.bundle import BundleEvent, Gateways, run
 
 BUILDER = {name: name.encode() for name in BUILDER_FILES}
 REPOSITORY = Path(__file__).parents[2]
+TOML = """
+[layer]
+owner = "o"
+runtimes = ["python3.11", "python3.13", "nodejs22.x", "provided.al2023"]
+architectures = ["arm64"]
+[python]
+requirements = "r.in"
+build-from-source = ["docopt"]
+[nodejs]
+package = "package.json"
+[files]
+from = "own"
+"""
+CONTENT = {
+    "r.in": b"docopt",
+    "package.json": b'{"dependencies": {"qs": "^6.0.0"}, "devDependencies": {"x": "1"}, "scripts": {"install": "x"}}',
+    "own/bin/tool": b"#!/bin/sh",
+    "owner.txt": b"not a file of the layer",
+}
+
+
+def definition(toml: str = TOML) -> Definition:
+    return parse_definition("web", {"layer.toml": toml.encode(), **CONTENT})
 
 
 def variant(runtime: str = "python3.13", architecture: str = "arm64") -> Variant:
@@ -38,50 +65,103 @@ def variant(runtime: str = "python3.13", architecture: str = "arm64") -> Variant
 def test_a_variant_is_built_for_its_own_c_library_and_on_its_own_processor(
     runtime: str, architecture: str, platform: str, image: str, environment: str
 ) -> None:
-    where = machine(variant(runtime, architecture))
+    where = machine(definition(), variant(runtime, architecture))
 
     assert target(variant(runtime, architecture)).platform == platform
     assert where.image == f"aws/codebuild/amazonlinux-{image}"
     assert (where.environment_type, where.compute_type) == (f"{environment}_LAMBDA_CONTAINER", "BUILD_LAMBDA_4GB")
 
 
+@pytest.mark.parametrize("runtime", ["nodejs22.x", "provided.al2023"])
+def test_python_packages_of_another_runtime_are_built_on_the_newest_python_that_is_listed(runtime: str) -> None:
+    older = definition(TOML.replace('"python3.13", ', ""))
+
+    assert machine(older, variant(runtime)).image.endswith(":python3.11")
+    assert build_settings(older, variant(runtime))["python"] == {
+        "version": "3.11",
+        "platform": "aarch64-manylinux_2_17",
+        "fromSource": ["docopt"],
+    }
+
+
+def test_what_is_not_for_python_is_built_on_the_default_image() -> None:
+    plain = parse_definition(
+        "web",
+        {
+            **CONTENT,
+            "layer.toml": b"[layer]\nowner='o'\nruntimes=['provided.al2023']\narchitectures=['x86_64']\n"
+            b"[files]\nfrom='own'\n",
+        },
+    )
+
+    assert machine(plain, variant("provided.al2023", "x86_64")).image.endswith("x86_64-lambda-standard:python3.13")
+    settings = build_settings(plain, variant("provided.al2023", "x86_64"))
+    assert (settings["python"], settings["nodejs"], settings["files"]) == (None, None, True)
+    assert sources(plain, variant("provided.al2023"), "", None) == {"files/bin/tool": b"#!/bin/sh"}
+
+
 def test_a_bundle_holds_all_that_a_build_needs_and_has_the_same_bytes_every_time() -> None:
-    toml = b"""
-    [layer]
-    owner = "o"
-    runtimes = ["python3.13"]
-    architectures = ["arm64"]
-    [python]
-    requirements = "r.in"
-    build-from-source = ["docopt"]
-    """
-    settings = build_settings(parse_definition("web", {"layer.toml": toml, "r.in": b"docopt"}), variant())
+    settings = build_settings(definition(), variant())
+    files = sources(definition(), variant(), "docopt==0.6.2\n", "{}")
 
-    body = pack(BUILDER, "docopt==0.6.2\n", settings)
+    body = pack(BUILDER, settings, files)
 
-    assert body == pack(dict(reversed(BUILDER.items())), "docopt==0.6.2\n", settings)
+    assert body == pack(dict(reversed(BUILDER.items())), settings, dict(reversed(files.items())))
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
-        assert archive.namelist() == ["build.json", "build.py", "buildspec.yml", "lock.txt", "requirements.txt"]
+        names = archive.namelist()
+        assert [name for name in names if not name.startswith("builder/")] == [
+            "build.json", "buildspec.yml", "files/bin/tool", "lock.txt", "package-lock.json", "package.json",
+        ]  # fmt: skip
+        assert {name.removeprefix("builder/") for name in names if name.startswith("builder/")} == {
+            name for name in BUILDER_FILES if name != "buildspec.yml"
+        }
         assert archive.read("lock.txt") == b"docopt==0.6.2\n"
+        # Only what the check looked at: neither scripts nor what is for developers.
+        assert json.loads(archive.read("package.json")) == {
+            "name": "web",
+            "version": "0.0.0",
+            "private": True,
+            "dependencies": {"qs": "^6.0.0"},
+        }
         assert json.loads(archive.read("build.json")) == {
             "variant": "web-x",
-            "python": "3.13",
-            "platform": "aarch64-manylinux_2_28",
+            "runtimes": ["python3.13"],
+            "architecture": "arm64",
             "machine": 183,
-            "fromSource": ["docopt"],
+            "python": {"version": "3.13", "platform": "aarch64-manylinux_2_28", "fromSource": ["docopt"]},
+            "nodejs": {"version": "22", "cpu": "arm64", "withoutScripts": []},
+            "files": True,
+            "prune": True,
+            "strip": False,
+            "bytecode": True,
+            "maximumBytes": 262144000,
         }
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
+def test_npm_packages_without_a_lock_are_not_built() -> None:
+    with pytest.raises(BuildRefused, match=r"web-x: \[nodejs\] was added to layers/web after this update was checked"):
+        sources(definition(), variant(), "", None)
+
+
+@pytest.mark.parametrize(("table", "key"), [("python", "index"), ("nodejs", "registry")])
+def test_packages_of_an_index_that_builds_cannot_reach_are_refused(table: str, key: str) -> None:
+    toml = TOML.replace("[files]", f'[{table}.{key}]\nurl = "https://index.example.com/"\n[files]')
+
+    with pytest.raises(DefinitionRefused, match=rf"layers/web/layer.toml: web-x takes packages from \[{table}.{key}\]"):
+        build_settings(definition(toml), variant())
+
+
 def test_the_builder_ships_what_a_bundle_needs_and_installs_what_resolves() -> None:
-    for name in BUILDER_FILES:
-        assert (REPOSITORY / "builder" / name).is_file()
-    resolver = (REPOSITORY / "layers/dependencies/resolver.txt").read_text()
-    assert (REPOSITORY / "builder" / "requirements.txt").read_text() == resolver
+    shipped = {path.name for path in (REPOSITORY / "builder").iterdir() if path.is_file()}
+    assert shipped == set(BUILDER_FILES)
+    for lock, ours in (("resolver.txt", "requirements.txt"), ("npm.txt", "npm.txt")):
+        text = (REPOSITORY / "layers/dependencies" / lock).read_text()
+        assert (REPOSITORY / "builder" / ours).read_text() == text
 
 
 def test_the_locks_that_ship_are_hashed_and_name_no_index() -> None:
-    for lock in ("requirements.txt", "resolver.txt"):
+    for lock in ("requirements.txt", "resolver.txt", "npm.txt"):
         text = (REPOSITORY / "layers/dependencies" / lock).read_text()
         assert "--hash=sha256:" in text
         assert "http" not in text
@@ -110,3 +190,45 @@ def test_marks_differ_with_contents_and_with_run() -> None:
 
 def test_a_zips_hash_is_stated_as_lambda_does() -> None:
     assert digest.code_sha256("00" * 32) == "A" * 43 + "="
+
+
+class Shelf:
+    """A bucket in memory, as far as Bundle needs one."""
+
+    bucket = "artifacts"
+
+    def __init__(self, objects: dict[str, str]) -> None:
+        self.objects = objects
+        self.written: dict[str, bytes] = {}
+
+    def read_text(self, key: str) -> str | None:
+        return self.objects.get(key)
+
+    def write(self, key: str, body: bytes, content_type: str) -> str:
+        self.written[key] = body
+        return key
+
+
+def event(**more: str) -> BundleEvent:
+    fields = {"run": "r-1", "variant": variant().to_json(), "lock": "l.txt", "asOf": "2026-01-01T00:00:00Z", **more}
+    return BundleEvent.model_validate(fields)
+
+
+def test_bundle_packs_both_locks_and_says_how_to_build() -> None:
+    shelf = Shelf({"l.txt": "docopt==0.6.2\n", "n.json": "{}"})
+
+    bundled = run(event(nodeLock="n.json"), definition(), BUILDER, Gateways(store=cast(Store, shelf)))
+
+    assert bundled.source == "artifacts/builds/web-x/r-1/source.zip"
+    assert bundled.path == "builds/web-x/r-1/output"
+    with zipfile.ZipFile(io.BytesIO(shelf.written["builds/web-x/r-1/source.zip"])) as archive:
+        assert (archive.read("lock.txt"), archive.read("package-lock.json")) == (b"docopt==0.6.2\n", b"{}")
+
+
+@pytest.mark.parametrize(("objects", "gone"), [({"n.json": "{}"}, "l.txt"), ({"l.txt": ""}, "n.json")])
+def test_a_lock_that_is_gone_stops_the_bundle_by_name(objects: dict[str, str], gone: str) -> None:
+    shelf = Shelf(objects)
+
+    with pytest.raises(BuildRefused, match=rf"web-x: the lock {gone} is gone from the artifacts bucket"):
+        run(event(nodeLock="n.json"), definition(), BUILDER, Gateways(store=cast(Store, shelf)))
+    assert not shelf.written

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from lamina.bundle import build_settings, machine, pack
+from lamina.bundle import build_settings, machine, pack, sources
 from lamina.definition import Definition
 from lamina.errors import BuildRefused
 from lamina.model import Model, ObjectKey, Variant
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 
 class BundleEvent(Model):
-    """What the update state machine hands to Bundle."""
+    """What the update state machine hands to Bundle. `lock` is of the Python packages, `node_lock` of npm's, if any."""
 
     run: str
     variant: Variant
     lock: ObjectKey
+    node_lock: ObjectKey | None = None
     as_of: datetime
 
 
@@ -50,17 +51,17 @@ def run(event: BundleEvent, definition: Definition, builder: Mapping[str, bytes]
         builder: the builder's files by name.
 
     Raises:
-        BuildRefused: the lock is gone.
+        BuildRefused: a lock is gone, or missing.
         DefinitionRefused: the variant has a source that this version of Lamina cannot build.
     """
     name = event.variant.variant
-    lock = reach.store.read_text(event.lock)
-    if lock is None:
-        raise BuildRefused(f"{name}: the lock {event.lock} is gone from the artifacts bucket; start the update again")
+    settings = build_settings(definition, event.variant)
+    lock = _read(event.lock, name, reach.store)
+    node_lock = None if event.node_lock is None else _read(event.node_lock, name, reach.store)
     folder = f"builds/{name}/{event.run}"
-    body = pack(builder, lock, build_settings(definition, event.variant))
+    body = pack(builder, settings, sources(definition, event.variant, lock, node_lock))
     key = reach.store.write(f"{folder}/source.zip", body, "application/zip")
-    where = machine(event.variant)
+    where = machine(definition, event.variant)
     return Bundled(
         source=f"{reach.store.bucket}/{key}",
         bucket=reach.store.bucket,
@@ -69,3 +70,10 @@ def run(event: BundleEvent, definition: Definition, builder: Mapping[str, bytes]
         environment_type=where.environment_type,
         compute_type=where.compute_type,
     )
+
+
+def _read(lock: ObjectKey, name: str, store: Store) -> str:
+    text = store.read_text(lock)
+    if text is None:
+        raise BuildRefused(f"{name}: the lock {lock} is gone from the artifacts bucket; start the update again")
+    return text
