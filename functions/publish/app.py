@@ -1,7 +1,7 @@
 """Publish: the built layer becomes a layer version, unless the promoted release has the same contents.
 
-In: `PublishEvent`. Out: `Published`. Calls lambda:ListLayerVersions, PublishLayerVersion, GetLayerVersion, the
-registry and the artifacts bucket.
+In: `PublishEvent`. Out: `Published`. Calls lambda:ListLayerVersions, PublishLayerVersion, AddLayerVersionPermission,
+GetLayerVersion, the registry and the artifacts bucket.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.parser import event_parser
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from lamina.gateways.definitions import Definitions
 from lamina.gateways.layers import LayerVersions
 from lamina.gateways.registry import Layers, Table
 from lamina.gateways.store import Store
@@ -25,10 +26,12 @@ tracer = Tracer()
 metrics = Metrics()
 settings = Settings.from_environment(os.environ)
 
+STORE = Store(boto3.client("s3"), settings.artifacts)
+DEFINITIONS = Definitions(settings.definitions, STORE)
 REACH = Gateways(
     versions=LayerVersions(boto3.client("lambda")),
     layers=Layers(Table(boto3.client("dynamodb"), settings.registry)),
-    store=Store(boto3.client("s3"), settings.artifacts),
+    store=STORE,
 )
 
 
@@ -39,7 +42,7 @@ REACH = Gateways(
 def handler(event: PublishEvent, context: LambdaContext) -> dict[str, object]:
     """Publish one variant's build."""
     logger.append_keys(run=event.run, variant=event.variant.variant)
-    published = run(event, REACH)
+    published = run(event, DEFINITIONS.of(event.variant), REACH)
     metrics.add_metric(name="VersionsPublished", unit=MetricUnit.Count, value=int(not published.unchanged))
     logger.info("published", extra=published.to_json())
     return published.to_json()

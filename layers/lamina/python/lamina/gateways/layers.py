@@ -47,16 +47,36 @@ class LayerVersions:
         description: str,
         runtimes: Sequence[str],
         architectures: Sequence[str],
+        license_info: str,
     ) -> PublishedVersion:
-        """Publish a zip from S3 as the layer's next version."""
+        """Publish a zip from S3 as the layer's next version; an empty license is none."""
         answer = self._client.publish_layer_version(
             LayerName=layer,
             Description=description,
             Content={"S3Bucket": bucket, "S3Key": key},
             CompatibleRuntimes=cast(Any, list(runtimes)),
             CompatibleArchitectures=cast(Any, list(architectures)),
+            **cast(Any, {"LicenseInfo": license_info} if license_info else {}),
         )
         return PublishedVersion(answer["Version"], answer["LayerVersionArn"], description)
+
+    def share(self, layer: str, version: int, accounts: Sequence[str], organization: str) -> None:
+        """Let accounts, or all of an organization, use a version; what they may already do stays as it is.
+
+        Args:
+            accounts: twelve-digit numbers; those that are on the list no longer keep the versions that they have.
+            organization: id of an AWS organization (`o-...`); empty for none.
+        """
+        grants = [{"StatementId": f"account-{account}", "Principal": account} for account in accounts]
+        if organization:
+            grants.append({"StatementId": organization, "Principal": "*", "OrganizationId": organization})
+        for grant in grants:
+            try:
+                self._client.add_layer_version_permission(
+                    LayerName=layer, VersionNumber=version, Action="lambda:GetLayerVersion", **cast(Any, grant)
+                )
+            except self._client.exceptions.ResourceConflictException:
+                continue  # An earlier attempt of this step granted it.
 
     def code_sha256(self, layer: str, version: int) -> str:
         """The SHA-256 of a version's zip, base64."""

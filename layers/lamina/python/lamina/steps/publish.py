@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lamina import digest
 from lamina.bundle import Manifest
+from lamina.definition import Definition
 from lamina.errors import BuildRefused
 from lamina.explain import Explanation
 from lamina.model import LayerVersion, Model, ObjectKey, Reason, Release, Variant
@@ -25,6 +26,7 @@ class PublishEvent(Model):
     variant: Variant
     path: str
     lock: ObjectKey
+    node_lock: ObjectKey | None = None
     explanation: ObjectKey
     summary: str = ""
     as_of: datetime
@@ -49,8 +51,8 @@ class Gateways:
     store: Store
 
 
-def run(event: PublishEvent, reach: Gateways) -> Published:
-    """Publish the build and record the release, unless the promoted release has the same contents.
+def run(event: PublishEvent, definition: Definition, reach: Gateways) -> Published:
+    """Publish the build, share it and record the release, unless the promoted release has the same contents.
 
     Raises:
         BuildRefused: the build left no output, or Lambda holds other bytes than the build promised.
@@ -63,7 +65,9 @@ def run(event: PublishEvent, reach: Gateways) -> Published:
         same = LayerVersion(version=promoted.version, arn=promoted.arn, digest=promoted.digest)
         return Published(candidate=same, unchanged=True)
     explanation = Explanation.model_validate(_read(reach.store, event.explanation, name))
-    candidate = _publish_once(event, manifest, artifact, reach)
+    candidate = _publish_once(event, definition, manifest, promoted, reach)
+    share = definition.tables.share
+    reach.versions.share(name, candidate.version, share.accounts, share.organization)
     if reach.layers.release(name, candidate.version) is None:
         release = Release(
             variant=name,
@@ -73,8 +77,10 @@ def run(event: PublishEvent, reach: Gateways) -> Published:
             artifact=artifact,
             manifest=manifest_key,
             lock=event.lock,
+            node_lock=event.node_lock,
             explanation=event.explanation,
             packages=explanation.packages,
+            node_packages=explanation.node_packages,
             changes=tuple(change.change() for change in explanation.changes),
             summary=event.summary or explanation.summary,
             reason=event.reason,
@@ -86,7 +92,9 @@ def run(event: PublishEvent, reach: Gateways) -> Published:
     return Published(candidate=candidate, unchanged=False)
 
 
-def _publish_once(event: PublishEvent, manifest: Manifest, artifact: ObjectKey, reach: Gateways) -> LayerVersion:
+def _publish_once(
+    event: PublishEvent, definition: Definition, manifest: Manifest, promoted: Release | None, reach: Gateways
+) -> LayerVersion:
     """The version that this run publishes: found if an earlier attempt made it, made otherwise."""
     name, mark = event.variant.variant, digest.mark(manifest.digest, event.run)
     published = next((row for row in reach.versions.versions(name) if row.description.endswith(mark)), None)
@@ -94,10 +102,11 @@ def _publish_once(event: PublishEvent, manifest: Manifest, artifact: ObjectKey, 
         published = reach.versions.publish(
             name,
             bucket=reach.store.bucket,
-            key=artifact,
-            description=digest.describe(event.summary, manifest.digest, event.run),
+            key=f"{event.path}/layer.zip",
+            description=digest.describe(_story(event.summary, promoted), manifest.digest, event.run),
             runtimes=(event.variant.runtime,),
             architectures=(event.variant.architecture,),
+            license_info=definition.tables.layer.license,
         )
     expected, found = digest.code_sha256(manifest.sha256), reach.versions.code_sha256(name, published.version)
     if found != expected:
@@ -106,6 +115,10 @@ def _publish_once(event: PublishEvent, manifest: Manifest, artifact: ObjectKey, 
             f"({expected}); it was not released and is attached nowhere. Start the update again"
         )
     return LayerVersion(version=published.version, arn=published.arn, digest=manifest.digest)
+
+
+def _story(summary: str, promoted: Release | None) -> str:
+    return summary if promoted is None else f"since version {promoted.version}: {summary}"
 
 
 def _read(store: Store, key: ObjectKey, variant: str) -> object:
