@@ -1,7 +1,7 @@
 """Verify: imports everything that a candidate holds in a real function, before any other function sees it.
 
-In: `VerifyEvent`. Out: `Verified`. Calls lambda:CreateFunction, GetFunction, InvokeFunction and DeleteFunction on its
-own probe functions, the registry and the artifacts bucket.
+In: `VerifyEvent`. Out: `Verified`. Reads the definition; calls lambda:CreateFunction, GetFunction, InvokeFunction and
+DeleteFunction on its own probe functions, the registry and the artifacts bucket.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from aws_lambda_powertools.utilities.parser import event_parser
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
+from lamina.gateways.definitions import Definitions
 from lamina.gateways.probes import TIMEOUT_S, Probes
 from lamina.gateways.registry import Layers, Table
 from lamina.gateways.store import Store
@@ -27,15 +28,18 @@ tracer = Tracer()
 metrics = Metrics()
 settings = Settings.from_environment(os.environ, "PROBE_PREFIX", "PROBE_ROLE")
 
-PROBE = (Path(__file__).parent / "probe" / "probe.py").read_bytes()
+SOURCES = {path.name: path.read_bytes() for path in (Path(__file__).parent / "probe").glob("probe.*")}
 # An invocation answers when the probe is done; a client that gave up earlier would invoke it a second time.
 PATIENT = Config(read_timeout=TIMEOUT_S + 30, retries={"mode": "standard", "total_max_attempts": 5})
+STORE = Store(boto3.client("s3"), settings.artifacts)
 REACH = Gateways(
-    probes=Probes(boto3.client("lambda", config=PATIENT), settings.probe_role, PROBE),
+    probes=Probes(boto3.client("lambda", config=PATIENT), settings.probe_role),
     layers=Layers(Table(boto3.client("dynamodb"), settings.registry)),
-    store=Store(boto3.client("s3"), settings.artifacts),
+    store=STORE,
     prefix=settings.probe_prefix,
+    sources=SOURCES,
 )
+DEFINITIONS = Definitions(settings.definitions, STORE)
 
 
 @logger.inject_lambda_context(correlation_id_path="run")
@@ -45,7 +49,7 @@ REACH = Gateways(
 def handler(event: VerifyEvent, context: LambdaContext) -> dict[str, object]:
     """Prove one candidate."""
     logger.append_keys(run=event.run, variant=event.variant.variant)
-    verified = run(event, REACH)
+    verified = run(event, DEFINITIONS.of(event.variant), REACH)
     metrics.add_metric(name="CandidatesRejected", unit=MetricUnit.Count, value=int(not verified.accepted))
     logger.info("verified", extra={"accepted": verified.accepted, "said": verified.message})
     return verified.to_json()

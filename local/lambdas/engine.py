@@ -23,10 +23,10 @@ from moto.sts.models import sts_backends
 from moto.utilities.utils import get_partition
 
 from local.clock import Clock
-from local.lambdas import cloudwatch, report, rules
+from local.lambdas import architecture, cloudwatch, report, rules
 from local.lambdas.backend import Backend, find_backend
 from local.lambdas.environment import Blueprint, Outcome
-from local.lambdas.files import Files
+from local.lambdas.files import Files, extensions_in
 from local.lambdas.pool import Pools
 from local.lambdas.runtimes import RuntimeUnavailable
 from local.lambdas.runtimes import get as get_runtime
@@ -266,6 +266,9 @@ class LambdaEngine:
             raise RuntimeUnavailable(
                 f"{release.function} is a container image: the local Lambda runs zip functions only"
             )
+        layers = self.files.merged([layer.archive.content for layer in release.layers])
+        code = self.files.unpacked(release.code.content)
+        architecture.check(release.function, release.architecture, code, layers)
         key, secret, token = self._credentials_of(release)
         stream = _stream(release, start)
         variables = {
@@ -294,12 +297,18 @@ class LambdaEngine:
             timeout=release.timeout,
             memory=release.memory,
             runtime=get_runtime(release.runtime),
-            code=self.files.unpacked(release.code.content),
-            layers=self.files.merged([layer.archive.content for layer in release.layers]),
+            code=code,
+            layers=layers,
             log_stream=stream,
             variables=variables,
             background=release.function in self.background,
+            extensions=extensions_in(layers),
+            farewell=lambda lines: self._log_later(release, stream, lines),
         )
+
+    def _log_later(self, release: Release, stream: str, lines: list[str]) -> None:
+        now = self.clock.now()
+        self._logs.write(release.log_group, stream, [(int(now.timestamp() * 1000), line) for line in lines], now)
 
     def _credentials_of(self, release: Release) -> tuple[str, str, str]:
         """Temporary credentials of a function's role, which the local STS and IAM know too."""

@@ -6,17 +6,21 @@ import base64
 import json
 import os
 import random
+import shutil
 import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.lambdas.bootstrap import MARK
+from local.lambdas.launching import Places, command, details, variables
 from local.lambdas.runtimes import RUNTIME_FOLDER, Runtime
 from local.lambdas.sandbox import Mount, Sandbox, SandboxError
 from local.lambdas.wire import Connection, Disconnected
 
+SHUTDOWN_SECONDS = 2.0  # how long Lambda lets extensions take after the SHUTDOWN event
 INIT_SECONDS = 10.0  # Lambda's limit for the initialisation, before the function's own timeout begins
 _MARK = MARK.encode()
 _INVOCATIONS = "/2015-03-31/functions/function/invocations"
@@ -51,6 +55,8 @@ class Blueprint:
     log_stream: str
     variables: Mapping[str, str]  # the function's and Lambda's own, without those that depend on paths
     background: bool = False  # gives way to everything else on this machine
+    extensions: tuple[str, ...] = ()  # names of the programs in the layers' extensions/
+    farewell: Callable[[list[str]], None] | None = None  # takes the lines that extensions print at the end
 
 
 @dataclass(frozen=True)
@@ -86,14 +92,21 @@ class Environment:
         (folder / "tmp").mkdir(mode=0o777)
         trust = {name: os.environ[name] for name in TRUST if os.environ.get(name)}
         hidden = sandbox.can_hide(blueprint.runtime.interpreter, *trust.values())
+        if blueprint.extensions and not hidden:
+            raise SandboxError(
+                f"{blueprint.function}: its layers bring extensions ({', '.join(blueprint.extensions)}), which are "
+                "found at /opt only, and this machine allows no private mounts"
+            )
         for attempt in range(3):
             self._port, api_port = _free_ports()
             self._pid = self._start(trust, hidden, self._port, api_port)
             self._connection = Connection(self._port, _INVOCATIONS)
             if self._connected():
                 break
-            self.close()
+            self._connection.close()
+            sandbox.kill(self._pid)
             if attempt == 2:
+                self.usable = False
                 raise SandboxError(f"{blueprint.function}: its environment did not start: {self._tail()}")
         self._log = (folder / "log").open("rb", buffering=0)
 
@@ -118,6 +131,8 @@ class Environment:
         init_ms = marks.get("init")
         self._memory = int(marks.get("memory", self._memory))
         if init_ms is not None and self._init_end is not None:
+            if self.blueprint.extensions:  # the emulator starts them first, and Lambda counts that
+                init_ms = max(init_ms, (self._init_end - began) * 1000)
             began = max(began, self._init_end)
         duration = (ended - began) * 1000
         if timed_out:
@@ -125,8 +140,9 @@ class Environment:
             answer = _error(
                 request_id, "Sandbox.Timedout", f"Task timed out after {self.blueprint.timeout:.2f} seconds"
             )
-        elif status == 0:
-            answer = _error(request_id, "Runtime.ExitError", "Runtime exited without providing a reason")
+        elif status == 0 or not answer:
+            # The emulator says nothing about what ends before it is ready.
+            answer = self._ended(request_id, marks)
         elif status != 200 and b'"requestId": ""' in answer:
             answer = answer.replace(b'"requestId": ""', b'"requestId": "%s"' % request_id.encode(), 1)
         broken = status != 200
@@ -150,45 +166,64 @@ class Environment:
         return self.usable and self._sandbox.alive(self._pid)
 
     def close(self) -> None:
-        """End all of its processes. Safe to call twice."""
-        self.usable = False
-        self._connection.close()
+        """End all of its processes and remove its folder. Extensions are told before. Safe to call twice."""
+        if self.usable:
+            self.usable = False
+            self._connection.close()
+            if self.blueprint.extensions and self._sandbox.alive(self._pid):
+                threading.Thread(target=self._shut_down, name="lambda-shutdown", daemon=True).start()
+            else:
+                self._end()
+
+    def _shut_down(self) -> None:
+        """The SHUTDOWN event for extensions, the time that Lambda gives them, and what they say in it."""
+        try:
+            self._sandbox.stop(self._pid)
+            self._sandbox.wait(self._pid, SHUTDOWN_SECONDS)
+        except SandboxError:
+            return
+        if hasattr(self, "_log"):
+            *_, lines = self._new_output()
+            if lines and self.blueprint.farewell is not None:
+                self.blueprint.farewell(lines)
+        self._end()
+
+    def _end(self) -> None:
         try:
             self._sandbox.kill(self._pid)
         except SandboxError:
             return  # the sandbox was closed, and has ended everything
         if hasattr(self, "_log"):
             self._log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _ended(self, request_id: str, marks: Mapping[str, float]) -> bytes:
+        """Why an environment ended without an answer, as far as can be told from outside."""
+        if marks.get("exit"):
+            said = f"Runtime exited with error: exit status {marks['exit']:.0f}"
+            return _error(request_id, "Runtime.ExitError", said)
+        if "exit" in marks or not self.blueprint.extensions:
+            return _error(request_id, "Runtime.ExitError", "Runtime exited without providing a reason")
+        for name in self.blueprint.extensions:
+            if not os.access(self.blueprint.layers / "extensions" / name, os.X_OK):
+                denied = f"fork/exec /opt/extensions/{name}: permission denied"
+                return _error(request_id, "Extension.LaunchError", denied)
+        return _error(request_id, "Extension.Crash", f"an extension ended ({', '.join(self.blueprint.extensions)})")
 
     def _start(self, trust: Mapping[str, str], hidden: bool, port: int, api_port: int) -> int:
         blueprint, runtime = self.blueprint, self.blueprint.runtime
         task, opt = ("/var/task", "/opt") if hidden else (str(blueprint.code), str(blueprint.layers))
         own, home = (RUNTIME_FOLDER, "/tmp") if hidden else (str(runtime.folder), str(self.folder / "tmp"))
-        environment = {
-            "LANG": "en_US.UTF-8",
-            "TZ": ":UTC",
-            "PATH": f"{runtime.interpreter.parent}:/usr/local/bin:/usr/bin:/bin:{opt}/bin",
-            "LD_LIBRARY_PATH": f"{task}:{task}/lib:{opt}/lib",
-            "PYTHONPATH": own,
-            "PYTHONNOUSERSITE": "1",
-            "HOME": home,
-            "TMPDIR": home,
-            "LAMBDA_TASK_ROOT": task,
-            "LAMBDA_RUNTIME_DIR": own,
-            "_HANDLER": blueprint.handler,
-            **trust,
-            **blueprint.variables,
-        }
+        places = Places(task, opt, own, home)
+        environment = {**variables(runtime, places, blueprint.handler), **trust, **blueprint.variables}
         setup = {
             "environment": environment,
             "runtime": own,
+            "cwd": task,
             "arn": blueprint.arn,
             "timeout": blueprint.timeout,
-            "path": [
-                task, f"{opt}/python/lib/python{runtime.version}/site-packages", f"{opt}/python",
-                *(path for path in environment["PYTHONPATH"].split(":") if path != own),
-            ],
-        }  # fmt: skip
+            **details(runtime, places, environment),
+        }
         emulator = [f"{own}/aws-lambda-rie", "--log-level", "fatal"]
         emulator += ["--runtime-interface-emulator-address", f"127.0.0.1:{port}"]
         emulator += ["--runtime-api-address", f"127.0.0.1:{api_port}"]
@@ -200,13 +235,10 @@ class Environment:
             Mount("share", self.folder / "tmp", "/tmp"),
         ]
         return self._sandbox.start(
-            [*emulator, str(runtime.interpreter), "-S", "-s", f"{own}/bootstrap.py"],
+            [*emulator, *command(runtime, places, environment)],
             env=environment
-            | {
-                "AWS_LAMBDA_FUNCTION_TIMEOUT": str(blueprint.timeout + _BACKSTOP),
-                "LAMINA_SETUP": json.dumps(setup),
-                "PYTHONPATH": own,
-            },
+            | {"AWS_LAMBDA_FUNCTION_TIMEOUT": str(blueprint.timeout + _BACKSTOP), "LAMINA_SETUP": json.dumps(setup)}
+            | ({"PYTHONPATH": own} if runtime.kind == "python" else {}),
             cwd=task,
             output=self.folder / "log",
             mounts=mounts if hidden else None,
@@ -247,7 +279,9 @@ class Environment:
         request_id = text[start + 17 : start + 53].decode() if start >= 0 else _request_id()
         head, body = (text[:start], text[text.find(b"\n", start) + 1 :]) if start >= 0 else (b"", text)
         if (end := body.rfind(b"END RequestId: " + request_id.encode())) >= 0:
-            body = body[:end]
+            # After END and the emulator's REPORT only an extension still has something to say.
+            after = body[end:].split(b"\n", 2)[2:]
+            body = body[:end] + (after[0] if after else b"")
         marks: dict[str, float] = {}
         init_lines: list[str] = []
         lines: list[str] = []

@@ -54,6 +54,12 @@ class Files:
         return target
 
 
+def extensions_in(layers: Path) -> tuple[str, ...]:
+    """Names of the external extensions that layers bring: every file in ``extensions/`` itself."""
+    folder = layers / "extensions"
+    return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_file())) if folder.is_dir() else ()
+
+
 def _in_one_step(target: Path, fill: Callable[[Path], None]) -> None:
     """Fill a temporary folder beside `target`, then give it the name: nobody ever sees half of it."""
     temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=target.parent))

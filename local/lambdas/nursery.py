@@ -11,6 +11,7 @@ Requests and answers are JSON, one a line::
 
     → {"start": 7, "argv": […], "env": {…}, "cwd": "/", "output": "/…/log", "mounts": […] or null}
     ← {"started": 7, "pid": 4711}            or  {"started": 7, "error": "…"}
+    → {"stop": 4711}                         asks the program itself to end; nothing is answered
     → {"kill": 4711}
     ← {"exited": 4711, "status": -9}         also when it ended by itself
 
@@ -147,8 +148,17 @@ class Nursery:
             else:
                 self.environments[pid] = request["mounts"] is not None
                 _answer({"started": request["start"], "pid": pid})
+        elif "stop" in request:
+            self.stop(request["stop"])
         elif "kill" in request:
             self.kill(request["kill"])
+
+    def stop(self, pid: int) -> None:
+        """Ask an environment's program to end. Unknown or ended ones are ignored."""
+        if pid in self.environments:
+            # In a PID namespace the program is the child of the process that waits for it.
+            for program in _children(pid) if self.environments[pid] else [pid]:
+                os.kill(program, signal.SIGTERM)
 
     def kill(self, pid: int) -> None:
         """End an environment with all of its processes. Unknown or ended ones are ignored."""
@@ -183,6 +193,14 @@ class Nursery:
                 os.waitpid(-1, 0)
             except ChildProcessError:
                 return
+
+
+def _children(parent: int) -> list[int]:
+    """The processes that a process has started and that still live."""
+    try:
+        return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def _session(leader: int) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,7 +58,7 @@ class Pools:
             self._count[serial] = self._count.get(serial, 0) - len(idle)
             self._condition.notify_all()
         for environment in idle:
-            self._end(environment)
+            environment.close()
 
     def close(self) -> None:
         """Start and lend no more environments. Their processes end with the sandbox."""
@@ -76,7 +75,7 @@ class Pools:
                     if (environment := idle.pop()).alive():
                         return environment
                     self._count[serial] -= 1
-                    self._end(environment)
+                    environment.close()
                 count = self._count.get(serial, 0)
                 if count < self._per_release and (sum(self._count.values()) < self._total or self._make_room()):
                     self._count[serial] = count + 1
@@ -88,7 +87,7 @@ class Pools:
         found = min(((idle[0].last_used, serial) for serial, idle in self._idle.items() if idle), default=None)
         if found is None:
             return False
-        self._end(self._idle[found[1]].pop(0))
+        self._idle[found[1]].pop(0).close()
         self._count[found[1]] -= 1
         return True
 
@@ -101,8 +100,4 @@ class Pools:
                 self._count[serial] -= 1
             self._condition.notify_all()
         if not keep and environment is not None:
-            self._end(environment)
-
-    def _end(self, environment: Environment) -> None:
-        environment.close()
-        shutil.rmtree(environment.folder, ignore_errors=True)
+            environment.close()

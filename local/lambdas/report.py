@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from datetime import datetime
 
 from local.lambdas.environment import Outcome
@@ -19,7 +20,7 @@ def log_lines(release: Release, outcome: Outcome, now: datetime) -> list[str]:
     request, cold = outcome.request_id, outcome.init_ms is not None
     lines = []
     if cold:
-        lines.append(f"INIT_START Runtime Version: {(release.runtime or '').replace('python', 'python:')}.local")
+        lines.append(f"INIT_START Runtime Version: {_version(release.runtime or '')}.local")
         lines += outcome.init_lines
     lines += [f"START RequestId: {request} Version: {release.version}", *outcome.lines]
     if outcome.timed_out:
@@ -36,6 +37,11 @@ def log_lines(release: Release, outcome: Outcome, now: datetime) -> list[str]:
     elif outcome.broken:
         duration += f"Status: error\tError Type: {_error_type(outcome.payload)}"
     return [*lines, f"END RequestId: {request}", f"REPORT RequestId: {request}\t{duration}"]
+
+
+def _version(runtime: str) -> str:
+    """A runtime's name as its first log line spells it: ``python:3.13``, ``nodejs:22``, ``provided:al2023``."""
+    return re.sub(r"^(python|nodejs|provided)\.?(.*?)(\.x)?$", r"\1:\2", runtime)
 
 
 def tail(lines: list[str]) -> str:

@@ -1,8 +1,11 @@
 """What stands behind a runtime's name on this machine: interpreter, AWS's packages, emulator, command line.
 
-The real runtime's folder ``/var/runtime`` is rebuilt once per Python version in the cache (``LAMINA_CACHE``, or
-``.cache`` in the project): AWS's runtime interface client and SDK, exactly as locked in ``runtime.txt``, with bytecode,
-beside `bootstrap.py` and the Runtime Interface Emulator that the SAM CLI ships.
+The real runtime's folder ``/var/runtime`` is rebuilt once per runtime in the cache (``LAMINA_CACHE``, or ``.cache`` in
+the project), around the Runtime Interface Emulator that the SAM CLI ships:
+
+* Python: AWS's runtime interface client and SDK, as locked in ``runtime.txt``, with bytecode, and `bootstrap.py`;
+* Node.js: `bootstrap.mjs`, a client of the Runtime API of its own. AWS's SDK for JavaScript is not brought along;
+* ``provided.*``: `relay.py`, which starts the ``bootstrap`` of the function or of a layer.
 """
 
 from __future__ import annotations
@@ -16,11 +19,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
-from local import pythons
+from local import nodes, pythons
 
 _HERE = Path(__file__).parent
 _LOCKS: dict[str, threading.Lock] = {}
@@ -37,9 +42,10 @@ class Runtime:
     """How to run functions of one runtime."""
 
     name: str  # "python3.13"
-    version: str  # "3.13"
-    interpreter: Path
+    version: str  # "3.13"; "22" of Node.js; "al2023" of a provided one
+    interpreter: Path  # of the language; of this machine's own Python for a provided runtime, where `relay.py` needs it
     folder: Path  # what Lambda has at /var/runtime
+    kind: Literal["python", "nodejs", "provided"] = "python"
 
 
 def get(name: str | None) -> Runtime:
@@ -54,7 +60,7 @@ def get(name: str | None) -> Runtime:
                 lock = _LOCKS.setdefault(name, threading.Lock())
             with lock:
                 return prepare(name)
-    known = ", ".join(f"{prefix}x" for prefix in _LAUNCHERS)
+    known = ", ".join(f"{prefix}*" for prefix in _LAUNCHERS)
     raise RuntimeUnavailable(f"the runtime {name!r} does not run on this machine; the local Lambda knows {known}")
 
 
@@ -65,17 +71,34 @@ def _python(name: str) -> Runtime:
         version = pythons.version_of(name)
     except (LookupError, ValueError) as error:
         raise RuntimeUnavailable(str(error)) from error
-    parts = (_HERE / "runtime.txt", _HERE / "bootstrap.py")
-    digest = hashlib.sha256(b"\0".join(part.read_bytes() for part in parts))
-    digest.update(f"{interpreter}\0{platform.machine()}\0{_emulator().stat().st_size}".encode())
-    folder = cache_folder() / f"runtime-{name}-{digest.hexdigest()[:12]}"
+    folder = _folder(name, ("runtime.txt", "bootstrap.py"), interpreter)
     if not folder.exists():
-        _install(folder, interpreter)
+        _install(folder, ("bootstrap.py",), interpreter)
     return Runtime(name, version, interpreter, folder)
 
 
-# Further runtimes join here: Node with a client for the Runtime API, provided.al2023 with its own bootstrap.
-_LAUNCHERS = {"python3.": _python}
+@cache
+def _node(name: str) -> Runtime:
+    try:
+        interpreter = nodes.find(name)
+    except (LookupError, ValueError) as error:
+        raise RuntimeUnavailable(str(error)) from error
+    folder = _folder(name, ("bootstrap.mjs",))
+    if not folder.exists():
+        _install(folder, ("bootstrap.mjs",))
+    return Runtime(name, str(nodes.version_of(name)), interpreter, folder, "nodejs")
+
+
+@cache
+def _provided(name: str) -> Runtime:
+    folder = _folder(name, ("relay.py",))
+    if not folder.exists():
+        _install(folder, ("relay.py",))
+    own = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+    return Runtime(name, name.removeprefix("provided."), own, folder, "provided")
+
+
+_LAUNCHERS = {"python3.": _python, "nodejs": _node, "provided.": _provided}
 
 
 def cache_folder() -> Path:
@@ -85,33 +108,31 @@ def cache_folder() -> Path:
     return folder
 
 
-def _install(folder: Path, interpreter: Path) -> None:
+def _folder(name: str, parts: Iterable[str], interpreter: Path | None = None) -> Path:
+    """Where a runtime's folder lies: another place for every other content."""
+    digest = hashlib.sha256(b"\0".join((_HERE / part).read_bytes() for part in parts))
+    digest.update(f"{interpreter}\0{platform.machine()}\0{_emulator().stat().st_size}".encode())
+    return cache_folder() / f"runtime-{name}-{digest.hexdigest()[:12]}"
+
+
+def _install(folder: Path, programs: Iterable[str], python: Path | None = None) -> None:
+    """Make a runtime's folder: the emulator, these programs, and for a Python the packages of its runtime."""
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         temporary.chmod(0o755)
-        install = [
-            _uv(), "pip", "install", "--quiet", "--python", str(interpreter), "--target", str(temporary),
-            "--require-hashes", "--no-deps", "--only-binary", ":all:", "--link-mode", "copy",
-            "-r", str(_HERE / "runtime.txt"),
-        ]  # fmt: skip
-        environment = {"UV_SYSTEM_CERTS": "1", "UV_PYTHON_DOWNLOADS": "never"} | os.environ
-        done = subprocess.run(install, capture_output=True, text=True, check=False, env=environment, cwd="/")
-        if done.returncode != 0:
-            raise RuntimeUnavailable(
-                f"the packages of the Lambda runtime could not be installed for {interpreter.name}: "
-                f"{done.stderr.strip()}\nuv needs a package index; UV_INDEX_URL names one."
-            )
-        shutil.rmtree(temporary / "bin", ignore_errors=True)
-        (temporary / ".lock").unlink(missing_ok=True)
-        shutil.copyfile(_HERE / "bootstrap.py", temporary / "bootstrap.py")
+        if python is not None:
+            _install_packages(temporary, python)
+        for program in programs:
+            shutil.copyfile(_HERE / program, temporary / program)
         shutil.copyfile(_emulator(), temporary / "aws-lambda-rie")
         (temporary / "aws-lambda-rie").chmod(0o755)
-        # Valid whatever the files' times are, and with the paths that the function will see.
-        subprocess.run(
-            [str(interpreter), "-I", "-S", "-m", "compileall", "-q", "-s", str(temporary), "-p", RUNTIME_FOLDER,
-             "--invalidation-mode", "unchecked-hash", str(temporary)],
-            check=True, capture_output=True,
-        )  # fmt: skip
+        if python is not None:
+            # Valid whatever the files' times are, and with the paths that the function will see.
+            subprocess.run(
+                [str(python), "-I", "-S", "-m", "compileall", "-q", "-s", str(temporary), "-p", RUNTIME_FOLDER,
+                 "--invalidation-mode", "unchecked-hash", str(temporary)],
+                check=True, capture_output=True,
+            )  # fmt: skip
         try:
             temporary.rename(folder)
         except OSError:
@@ -119,6 +140,23 @@ def _install(folder: Path, interpreter: Path) -> None:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _install_packages(folder: Path, interpreter: Path) -> None:
+    install = [
+        _uv(), "pip", "install", "--quiet", "--python", str(interpreter), "--target", str(folder),
+        "--require-hashes", "--no-deps", "--only-binary", ":all:", "--link-mode", "copy",
+        "-r", str(_HERE / "runtime.txt"),
+    ]  # fmt: skip
+    environment = {"UV_SYSTEM_CERTS": "1", "UV_PYTHON_DOWNLOADS": "never"} | os.environ
+    done = subprocess.run(install, capture_output=True, text=True, check=False, env=environment, cwd="/")
+    if done.returncode != 0:
+        raise RuntimeUnavailable(
+            f"the packages of the Lambda runtime could not be installed for {interpreter.name}: "
+            f"{done.stderr.strip()}\nuv needs a package index; UV_INDEX_URL names one."
+        )
+    shutil.rmtree(folder / "bin", ignore_errors=True)
+    (folder / ".lock").unlink(missing_ok=True)
 
 
 def _emulator() -> Path:

@@ -102,6 +102,12 @@ class Sandbox:
             if pid in self._alive:
                 self._send({"kill": pid})
 
+    def stop(self, pid: int) -> None:
+        """Ask an environment's emulator to end, which tells its extensions; `wait` for it, then `kill`."""
+        with self._condition:
+            if pid in self._alive:
+                self._send({"stop": pid})
+
     def alive(self, pid: int) -> bool:
         """Whether an environment's outermost process still runs."""
         with self._condition:

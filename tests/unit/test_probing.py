@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lamina.bundle import BuiltPackage, Manifest, Sizes
+from lamina.bundle import BuiltNodePackage, BuiltPackage, Manifest, Sizes
 from lamina.errors import VerifyFailed
 from lamina.model import Variant
 from lamina.probing import ImportFailure, ProbeAnswer, judge, probe_name
@@ -90,3 +92,115 @@ def test_a_probe_has_the_same_name_every_time_and_one_that_lambda_takes() -> Non
     assert probe_name("lamina-probe", long, 12) == probe_name("lamina-probe", long, 12)
     assert len(probe_name("lamina-probe", long, 12)) == 64
     assert probe_name("lamina-probe", long, 12) != probe_name("lamina-probe", other, 12)
+
+
+def smoke(kind: str = "") -> dict[str, object]:
+    return {"smoke": {"module": "smoke.py", "type": kind, "message": "as written"}}
+
+
+def test_what_a_definition_names_is_decisive_wherever_it_lies() -> None:
+    failing = answer("werkzeug.debug")
+    assert not judge(failing, answer(), MANIFEST, DIRECT, imports=("werkzeug.debug",)).accepted
+    assert not judge(failing, None, MANIFEST, DIRECT, imports=("werkzeug.debug",)).accepted
+    assert judge(failing, answer("werkzeug.debug"), MANIFEST, DIRECT, imports=("werkzeug.debug",)).accepted
+
+
+def test_what_a_function_imports_is_decisive_as_long_as_there_is_a_release_that_it_works_with() -> None:
+    failing = answer("werkzeug.debug")
+    assert not judge(failing, answer(), MANIFEST, DIRECT, used=("werkzeug.debug",)).accepted
+    assert judge(failing, None, MANIFEST, DIRECT, used=("werkzeug.debug",)).accepted
+
+
+@pytest.mark.parametrize(
+    ("candidate", "promoted", "accepted", "said"),
+    [
+        (
+            "ValueError",
+            "",
+            False,
+            "the smoke test fails; with the promoted release it does not: ValueError: as written",
+        ),
+        ("ValueError", "KeyError", True, "the smoke test fails as before"),
+        ("", "KeyError", True, "the smoke test passed"),
+        ("ValueError", None, False, "the smoke test fails: ValueError: as written"),
+    ],
+)
+def test_a_smoke_test_decides_unless_it_failed_before(
+    candidate: str, promoted: str | None, accepted: bool, said: str
+) -> None:
+    before = None if promoted is None else answer(**smoke(promoted))
+    judgement = judge(answer(**smoke(candidate)), before, MANIFEST, DIRECT)
+    assert (judgement.accepted, said in judgement.message) == (accepted, True), judgement.message
+
+
+def test_modules_that_are_gone_are_told_and_hold_nothing_back() -> None:
+    judgement = judge(answer(names=("flask", "new")), answer(names=("flask", "old", "older")), MANIFEST, DIRECT)
+    assert (judgement.accepted, judgement.vanished) == (True, ("old", "older"))
+    assert "2 modules are gone that nothing decides on" in judgement.message
+    assert judge(answer(names=("flask",)), None, MANIFEST, DIRECT).vanished == ()
+
+
+def test_a_library_that_no_longer_loads_rejects_and_one_that_never_did_is_a_finding() -> None:
+    missing = [{"module": "lib/x.so", "type": "LibraryMissing", "message": "liby.so => not found"}]
+    judgement = judge(answer(failures=missing), answer(), MANIFEST, DIRECT)
+    assert not judgement.accepted
+    assert judgement.message.startswith("lib/x.so cannot be loaded; with the promoted release it can: LibraryMissing")
+    first = judge(answer(failures=missing), None, MANIFEST, DIRECT)
+    assert first.accepted and len(first.findings) == 1
+
+
+NODE = MANIFEST.model_copy(
+    update={
+        "packages": {},
+        "node_packages": {name: BuiltNodePackage(version="1") for name in ("a", "b", "a/node_modules/b")},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("failing", "first", "later"), [("a", False, False), ("b", True, False), ("a/node_modules/b", True, True)]
+)
+def test_packages_of_node_are_judged_as_those_of_python(failing: str, first: bool, later: bool) -> None:
+    assert judge(answer(failing), None, NODE, ("a",), language="nodejs").accepted is first
+    assert judge(answer(failing), answer(), NODE, ("a",), language="nodejs").accepted is later
+
+
+def test_the_layers_own_modules_are_what_the_team_asked_for() -> None:
+    own = MANIFEST.model_copy(update={"own_modules": ("ours",)})
+    assert not judge(answer("ours"), None, own, DIRECT).accepted
+
+
+@pytest.mark.parametrize(
+    ("broken", "bootstrap", "rejected"),
+    [
+        ("Extension.Crash: exit code 1", False, True),
+        ("Runtime.ExitError: exit status 3", True, True),
+        ("Runtime.ExitError: exit status 3", False, False),
+    ],
+)
+def test_a_program_of_a_first_release_that_does_not_start_is_its_own_fault(
+    broken: str, bootstrap: bool, rejected: bool
+) -> None:
+    manifest = MANIFEST.model_copy(update={"bootstrap": bootstrap})
+    if rejected:
+        assert not judge(answer(broken=broken), None, manifest, DIRECT).accepted
+    else:
+        with pytest.raises(VerifyFailed):
+            judge(answer(broken=broken), None, manifest, DIRECT)
+
+
+NAMES = ("flask", "flask.cli", "werkzeug", "werkzeug.debug", "boto3", "ours", "smoke.py", "elsewhere")
+
+
+@given(st.sets(st.sampled_from(NAMES)), st.sets(st.sampled_from(NAMES)), st.sets(st.sampled_from(NAMES)))
+def test_only_what_the_candidate_alone_fails_can_reject_it(before: set[str], now: set[str], used: set[str]) -> None:
+    judgement = judge(answer(*now), answer(*before), MANIFEST, DIRECT, used=used, imports=("ours",))
+    rejecting = {failure.module for failure in judgement.rejecting}
+    findings = {failure.module for failure in judgement.findings}
+    assert rejecting | findings == now - before
+    assert rejecting == (now - before) & ({"flask", "werkzeug", "ours", "boto3"} | used)
+    assert judgement.accepted is not bool(rejecting)
+
+
+def test_a_report_leaves_out_the_names_of_all_modules() -> None:
+    assert "names" not in answer(names=("a",)).report()

@@ -143,9 +143,9 @@ def test_other_python_versions_run_on_their_own_interpreter(machine: Cloud) -> N
 
 
 def test_a_runtime_that_is_not_here_is_named(machine: Cloud) -> None:
-    answer = machine.invoke(machine.function("", Runtime="nodejs22.x"))
+    answer = machine.invoke(machine.function("", Runtime="ruby3.3"))
     assert answer.error == "Unhandled"
-    assert "nodejs22.x" in json.loads(answer.payload)["errorMessage"]
+    assert "ruby3.3" in json.loads(answer.payload)["errorMessage"]
 
 
 def test_a_raised_error_is_unhandled_and_a_value_that_looks_like_one_is_not(machine: Cloud) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import re
 import zipfile
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,59 +14,73 @@ from pydantic import ValidationError
 
 from lamina.errors import VerifyFailed
 from lamina.model import LayerArn, Variant
-from lamina.probing import ProbeAnswer
+from lamina.probing import ImportFailure, ProbeAnswer, start_failed
+from lamina.questions import Program
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
 TIMEOUT_S = 300
-MEMORY_MB = 1024
+MEMORY_MB = 2048
+"""Enough for a large package twice: when the function starts, and in the process that imports everything."""
+
+_INIT = re.compile(r"^REPORT .*\bInit Duration: ([\d.]+) ms", re.MULTILINE)
 
 
 class Probes:
-    """Runs the probe with a layer attached.
+    """Runs probes with a layer attached.
 
     Args:
         client: of Lambda; its read timeout must exceed `TIMEOUT_S`.
         role: ARN of the role that probes run as. It needs no permissions.
-        source: the probe's code, a module called `probe` with a `handler`.
     """
 
-    def __init__(self, client: LambdaClient, role: str, source: bytes) -> None:
+    def __init__(self, client: LambdaClient, role: str) -> None:
         self._client = client
         self._role = role
-        self._code = _zip("probe.py", source)
 
-    def ask(self, name: str, variant: Variant, layer: LayerArn, question: dict[str, object]) -> ProbeAnswer:
+    def ask(self, name: str, variant: Variant, layer: LayerArn, program: Program) -> ProbeAnswer:
         """Create the function, invoke it once and delete it; a leftover of the same name is replaced.
+
+        A function that does not start is asked once more without importing anything first: what ends the interpreter
+        there would hide all else.
 
         Raises:
             VerifyFailed: the function could not be created or asked, which says nothing about the layer.
         """
         try:
-            try:
-                self._create(name, variant, layer)
-                return self._invoke(name, question)
-            finally:
-                self._delete(name)
+            answer = self._ask(name, variant, layer, program, program.init)
+            if answer.broken is not None and program.init:
+                answer = self._ask(name, variant, layer, program, ())
         except (BotoCoreError, ClientError) as error:
             raise VerifyFailed(
                 f"{variant.variant}: the probe function {name} could not be asked ({error}); that says nothing about "
                 "the candidate, which is attached nowhere. Start the update again"
             ) from error
+        return answer
 
-    def _create(self, name: str, variant: Variant, layer: LayerArn) -> None:
+    def _ask(
+        self, name: str, variant: Variant, layer: LayerArn, program: Program, init: tuple[str, ...]
+    ) -> ProbeAnswer:
+        try:
+            self._create(name, variant, layer, program, init)
+            return self._invoke(name, program)
+        finally:
+            self._delete(name)
+
+    def _create(self, name: str, variant: Variant, layer: LayerArn, program: Program, init: tuple[str, ...]) -> None:
         arguments: dict[str, Any] = {
             "FunctionName": name,
             "Description": f"Lamina's probe of {variant.variant}; deleted when it has answered",
             "Runtime": variant.runtime,
             "Architectures": [variant.architecture],
-            "Handler": "probe.handler",
+            "Handler": program.handler,
             "Role": self._role,
-            "Code": {"ZipFile": self._code},
+            "Code": {"ZipFile": _zip(program)},
             "Layers": [layer],
             "Timeout": TIMEOUT_S,
             "MemorySize": MEMORY_MB,
+            "Environment": {"Variables": {"LAMINA_INIT": ",".join(init)} if init else {}},
         }
         try:
             self._client.create_function(**arguments)
@@ -75,14 +91,17 @@ class Probes:
             FunctionName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
         )
 
-    def _invoke(self, name: str, question: dict[str, object]) -> ProbeAnswer:
-        answer = self._client.invoke(FunctionName=name, Payload=json.dumps(question).encode())
-        payload = cast(Any, json.loads(answer["Payload"].read() or b"null"))
+    def _invoke(self, name: str, program: Program) -> ProbeAnswer:
+        event = json.dumps(program.question.to_json() if program.answers else {}).encode()
+        answer = self._client.invoke(FunctionName=name, Payload=event, LogType="Tail")
+        body = answer["Payload"].read()
+        init_ms = _init_duration(answer.get("LogResult", ""))
         if "FunctionError" in answer:
-            reason = f"{payload.get('errorType', 'error')}: {payload.get('errorMessage', '')}"
-            return ProbeAnswer(broken=reason[:1000])
+            return _failed(body, program, init_ms)
+        if not program.answers:
+            return ProbeAnswer(init_ms=init_ms)
         try:
-            return ProbeAnswer.model_validate(payload)
+            return ProbeAnswer.model_validate_json(body).model_copy(update={"init_ms": init_ms})
         except ValidationError as error:
             raise VerifyFailed(
                 f"the probe function {name} gave no answer that makes sense; that says nothing about the candidate, "
@@ -96,11 +115,32 @@ class Probes:
             return
 
 
-def _zip(name: str, body: bytes) -> bytes:
+def _failed(body: bytes, program: Program, init_ms: float | None) -> ProbeAnswer:
+    """The answer of a function that ended with an error; one of a runtime in the layer may be what its code said."""
+    try:
+        said = cast(Any, json.loads(body or b"null"))
+    except ValueError:
+        said = None
+    known = said if isinstance(said, dict) else {"errorMessage": body.decode(errors="replace")}
+    kind, message = str(known.get("errorType") or "error"), str(known.get("errorMessage") or "")
+    if program.answers or start_failed(kind):
+        return ProbeAnswer(broken=f"{kind}: {message}"[:1000], init_ms=init_ms)
+    failure = ImportFailure(module="bootstrap", type=kind, message=message[:1000])
+    return ProbeAnswer(failed=1, failures=(failure,), init_ms=init_ms)
+
+
+def _init_duration(tail: str) -> float | None:
+    """Milliseconds of a cold start from the last lines of its log, base64; None where they do not say."""
+    found = _INIT.search(base64.b64decode(tail).decode(errors="replace"))
+    return float(found[1]) if found else None
+
+
+def _zip(program: Program) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-        info.create_system = 3
-        info.external_attr = 0o100644 << 16
-        archive.writestr(info, body, zipfile.ZIP_DEFLATED)
+        for name, body in sorted(program.files.items()):
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.create_system = 3
+            info.external_attr = (0o100755 if name in program.executable else 0o100644) << 16
+            archive.writestr(info, body, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()

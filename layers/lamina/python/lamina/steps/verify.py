@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from lamina.bundle import Manifest
+from lamina.bundle import BuiltNodePackage, BuiltPackage, Manifest
 from lamina.culprit import parse_errors, suspects
+from lamina.definition import Definition
 from lamina.errors import VerifyFailed
 from lamina.explain import Explanation
+from lamina.imports import imported_modules
 from lamina.model import LayerVersion, Model, ObjectKey, Release, Variant
-from lamina.probing import RUNTIME_MODULES, ImportFailure, Judgement, ProbeAnswer, judge, probe_name
+from lamina.probing import ImportFailure, Judgement, ProbeAnswer, judge, probe_name
+from lamina.questions import Language, language, program, relevant, top_level, wanted_imports
 
 if TYPE_CHECKING:
     from lamina.gateways.probes import Probes
@@ -31,43 +35,88 @@ class VerifyEvent(Model):
 
 
 class Verified(Model):
-    """Whether the candidate may go on; if not, which packages are to blame, as far as the errors tell."""
+    """Whether the candidate may go on; if not, which packages are to blame, as far as the errors tell.
+
+    `init_ms` and `init_ms_before` are what a cold start takes that imports the layer's direct packages, with the
+    candidate and with the promoted release, in milliseconds; None where Lambda did not say or there is none.
+    """
 
     accepted: bool
     culprits: tuple[str, ...]
     message: str
     findings: ObjectKey
+    init_ms: float | None = None
+    init_ms_before: float | None = None
+
+
+class Usage(Protocol):
+    """Knows the functions of the fleet."""
+
+    def code(self, variant: Variant) -> Iterable[bytes]:
+        """The code packages, as zips, of the functions that have the variant's layer."""
 
 
 @dataclass(frozen=True)
 class Gateways:
-    """What Verify reaches. `prefix` is how the names of probe functions begin."""
+    """What Verify reaches.
+
+    Attributes:
+        prefix: how the names of probe functions begin.
+        sources: Lamina's probes by file name.
+        usage: the fleet; without one no function's imports decide.
+    """
 
     probes: Probes
     layers: Layers
     store: Store
     prefix: str
+    sources: Mapping[str, bytes]
+    usage: Usage | None = None
 
 
-def run(event: VerifyEvent, reach: Gateways) -> Verified:
-    """Probe the candidate and, where it fails anything, the promoted release too; record a rejection.
+@dataclass(frozen=True)
+class _Subject:
+    """A release with what was written down of it."""
+
+    version: LayerVersion
+    release: Release
+    manifest: Manifest
+    explanation: Explanation
+
+
+def run(event: VerifyEvent, definition: Definition, reach: Gateways) -> Verified:
+    """Probe the candidate and the promoted release, hold one against the other, and record a rejection.
 
     Raises:
         VerifyFailed: nothing could be learned about the candidate.
     """
-    name = event.variant.variant
-    release = reach.layers.release(name, event.candidate.version)
-    if release is None:
+    name, spoken = event.variant.variant, language(event.variant.runtime)
+    subject = _subject(event.candidate, name, reach)
+    if subject is None:
         raise VerifyFailed(f"{name}: version {event.candidate.version} is not in the registry; start the update again")
-    manifest = Manifest.model_validate(_read(reach.store, release.manifest, name))
-    explanation = Explanation.model_validate(_read(reach.store, release.explanation, name))
-    candidate = _probe(event, event.candidate, release, reach)
-    promoted = None
-    if event.current is not None and not candidate.clean:
-        before = reach.layers.release(name, event.current.version)
-        promoted = None if before is None else _probe(event, event.current, before, reach)
-    judgement = judge(candidate, promoted, manifest, explanation.direct)
-    culprits = () if judgement.accepted else _culprits(judgement, release, manifest)
+    before = _subject(event.current, name, reach) if event.current is not None else None
+    used = _used(event, subject, before, reach) if before is not None else frozenset()
+    candidate = _probe(event, subject, definition, used, reach)
+    promoted, silent = None, ""
+    if before is not None:
+        try:
+            promoted = _probe(event, before, definition, used, reach)
+        except VerifyFailed as failed:
+            # A release that can no longer be attached holds nothing back, as long as the candidate needs no comparison.
+            if not candidate.clean:
+                raise
+            silent = str(failed)
+    release, explanation = subject.release, subject.explanation
+    judgement = judge(
+        candidate,
+        promoted,
+        subject.manifest,
+        explanation.node_direct if spoken == "nodejs" else explanation.direct,
+        language=spoken,
+        imports=wanted_imports(definition, spoken),
+        used=used,
+    )
+    culprits = () if judgement.accepted else _culprits(judgement, release, subject.manifest, spoken)
     findings = reach.store.write_json(
         f"findings/{name}/{event.candidate.version}.json",
         {
@@ -79,22 +128,55 @@ def run(event: VerifyEvent, reach: Gateways) -> Verified:
             "message": judgement.message,
             "rejecting": [failure.to_json() for failure in judgement.rejecting],
             "findings": [failure.to_json() for failure in judgement.findings],
-            "candidate": candidate.to_json(),
-            "promoted": None if promoted is None else promoted.to_json(),
+            "vanished": list(judgement.vanished),
+            "used": sorted(used),
+            "initMs": candidate.init_ms,
+            "initMsBefore": None if promoted is None else promoted.init_ms,
+            "candidate": candidate.report(),
+            "promoted": None if promoted is None else promoted.report(),
+            "promotedUnknown": silent,
         },
     )
     if not judgement.accepted:
         reach.layers.record(release.model_copy(update={"status": "rejected"}))
-    return Verified(accepted=judgement.accepted, culprits=culprits, message=judgement.message, findings=findings)
-
-
-def _probe(event: VerifyEvent, version: LayerVersion, release: Release, reach: Gateways) -> ProbeAnswer:
-    return reach.probes.ask(
-        probe_name(reach.prefix, event.variant, version.version),
-        event.variant,
-        version.arn,
-        {"packages": sorted(release.packages), "modules": list(RUNTIME_MODULES)},
+    return Verified(
+        accepted=judgement.accepted,
+        culprits=culprits,
+        message=judgement.message,
+        findings=findings,
+        init_ms=candidate.init_ms,
+        init_ms_before=None if promoted is None else promoted.init_ms,
     )
+
+
+def _subject(version: LayerVersion, name: str, reach: Gateways) -> _Subject | None:
+    release = reach.layers.release(name, version.version)
+    if release is None:
+        return None
+    return _Subject(
+        version,
+        release,
+        Manifest.model_validate(_read(reach.store, release.manifest, name)),
+        Explanation.model_validate(_read(reach.store, release.explanation, name)),
+    )
+
+
+def _used(event: VerifyEvent, subject: _Subject, before: _Subject, reach: Gateways) -> frozenset[str]:
+    """The modules of the layer that functions of the fleet import, as far as their code tells."""
+    if reach.usage is None:
+        return frozenset()
+    names = {name for code in reach.usage.code(event.variant) for name in imported_modules(code)}
+    return relevant(names, language(event.variant.runtime), subject.manifest, before.manifest)
+
+
+def _probe(
+    event: VerifyEvent, subject: _Subject, definition: Definition, used: frozenset[str], reach: Gateways
+) -> ProbeAnswer:
+    made = program(
+        event.variant.runtime, subject.manifest, subject.explanation, definition, reach.sources, used
+    )  # fmt: skip
+    name = probe_name(reach.prefix, event.variant, subject.version.version)
+    return reach.probes.ask(name, event.variant, subject.version.arn, made)
 
 
 def _read(store: Store, key: ObjectKey, variant: str) -> object:
@@ -104,24 +186,32 @@ def _read(store: Store, key: ObjectKey, variant: str) -> object:
     return value
 
 
-def _culprits(judgement: Judgement, release: Release, manifest: Manifest) -> tuple[str, ...]:
+def _culprits(judgement: Judgement, release: Release, manifest: Manifest, spoken: Language) -> tuple[str, ...]:
     """The changed packages that the failures point at.
 
     Where they point at none, it is those whose own modules fail, else the whole update: a candidate that does not
     import must not be offered again and again. A first release has nobody to suspect but what the failures name.
     """
+    owners = {module: package for module, package in top_level(manifest, spoken).items() if package}
+    modules: dict[str, list[str]] = {}
+    for module, package in owners.items():
+        modules.setdefault(package, []).append(module)
+    packages: Mapping[str, BuiltPackage | BuiltNodePackage] = (
+        manifest.node_packages if spoken == "nodejs" else manifest.packages
+    )
+    ecosystem = {"python": ("PyPI",), "nodejs": ("npm",), "provided": ("PyPI", "npm")}[spoken]
+    changes = [change for change in release.changes if change.ecosystem in ecosystem]
     found = suspects(
         parse_errors(_as_log(failure) for failure in judgement.rejecting),
-        [(change.package, change.from_, change.to) for change in release.changes],
-        {name: package.modules for name, package in manifest.packages.items()},
-        {name: package.requires for name, package in manifest.packages.items()},
+        [(change.package, change.from_, change.to) for change in changes],
+        {name: modules.get(name, ()) for name in packages},
+        {name: package.requires for name, package in packages.items()},
     )
     if found:
         return tuple(suspect.package for suspect in found)
-    failing = {failure.module for failure in judgement.rejecting}
-    moved = [change.package for change in release.changes if change.from_ is not None and change.to is not None]
-    owners = [name for name in moved if name in manifest.packages and failing & set(manifest.packages[name].modules)]
-    return tuple(owners or moved)
+    failing = {owners.get(failure.module, "") for failure in judgement.rejecting}
+    moved = [change.package for change in changes if change.from_ is not None and change.to is not None]
+    return tuple([name for name in moved if name in failing] or moved)
 
 
 def _as_log(failure: ImportFailure) -> str:
