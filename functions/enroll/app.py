@@ -15,8 +15,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.parser import event_parser
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from lamina.definition import definition_of
 from lamina.fleet import Scope
+from lamina.gateways.definitions import Definitions
 from lamina.gateways.executions import Executions
 from lamina.gateways.functions import Functions
 from lamina.gateways.metrics import Metrics as MetricsGateway
@@ -34,12 +34,14 @@ settings = Settings.from_environment(os.environ, "FUNCTION_NAMES")
 
 TABLE = Table(boto3.client("dynamodb"), settings.registry)
 SCOPE = Scope(names=settings.function_names, own=f"{settings.stack}-")
+STORE = Store(boto3.client("s3"), settings.artifacts)
+DEFINITIONS = Definitions(settings.definitions, STORE)
 REACH = Gateways(
     functions=Functions(boto3.client("lambda")),
     metrics=MetricsGateway(boto3.client("cloudwatch")),
     rollouts=Rollouts(TABLE),
     layers=Layers(TABLE),
-    store=Store(boto3.client("s3"), settings.artifacts),
+    store=STORE,
     executions=Executions(boto3.client("stepfunctions")),
 )
 
@@ -51,7 +53,7 @@ REACH = Gateways(
 def handler(event: EnrollEvent, context: LambdaContext) -> dict[str, object]:
     """Find the fleet, choose canaries and waves, write the journal."""
     logger.append_keys(rollout=event.rollout, variant=event.variant.variant)
-    definition = definition_of(settings.definitions, event.variant.layer)
+    definition = DEFINITIONS.of(event.variant)
     policy = RolloutPolicy.model_validate(definition.tables.rollout.model_dump(by_alias=True))
     found = run(event, policy, definition.tables.layer.owner, SCOPE, REACH)
     metrics.add_metric(name="FunctionsEnrolled", unit=MetricUnit.Count, value=found.fleet - found.left_alone)

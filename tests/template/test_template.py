@@ -33,6 +33,9 @@ NOTHING_FINER = {
 }
 """Actions for which AWS offers no resource but *."""
 
+BESIDE = {"Poll", "Webhook"}
+"""Functions that no state machine runs: they look for reasons to start one."""
+
 
 def of_type(template: Template, kind: str) -> dict[str, dict[str, Any]]:
     return {name: one["Properties"] for name, one in template["Resources"].items() if one["Type"] == kind}
@@ -75,8 +78,10 @@ def test_state_folder_logical_id_and_substitution_are_one_word(
         for state, substitution in invoked(machine).items():
             assert state == substitution
             used.add(state)
-    assert used == set(functions(template))
-    assert {name.lower() for name in used} == {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
+    assert used | BESIDE == set(functions(template))
+    assert {name.lower() for name in used | BESIDE} == {
+        path.parent.name for path in (ROOT / "functions").glob("*/app.py")
+    }
     for name, properties in functions(template).items():
         assert properties["CodeUri"] == f"functions/{name.lower()}/"
         assert properties["FunctionName"] == {"Fn::Sub": f"${{AWS::StackName}}-{name.lower()}"}
@@ -129,6 +134,40 @@ def test_whoever_writes_the_journal_may_check_that_the_rollout_is_open(template:
         if "dynamodb:ConditionCheckItem" in as_list(statement["Action"])
     }
     assert may == {"Enroll", "Attach", "Restore", "Confirm"}
+
+
+def test_whatever_anybody_may_call_writes_nothing_but_what_it_has_seen_and_starts_nothing_itself(
+    template: Template,
+) -> None:
+    written = {"dynamodb:PutItem", "dynamodb:DeleteItem"}
+    for name, leading in (("Webhook", {"ForAllValues:StringLike": ["DELIVERY#*"]}), ("Poll", None)):
+        may = {action for one in statements(functions(template)[name]) for action in as_list(one["Action"])}
+        assert not {action for action in may if action.startswith(("states:", "lambda:", "s3:"))}, name
+        for statement in statements(functions(template)[name]):
+            actions = set(as_list(statement["Action"]))
+            if actions & written:
+                assert actions <= written
+                conditions = statement["Condition"]
+                found = {kind: keys["dynamodb:LeadingKeys"] for kind, keys in conditions.items()}
+                assert found == (leading or {"ForAllValues:StringEquals": ["NOTICE"]})
+            if "events:PutEvents" in actions:
+                assert statement["Condition"]["StringEquals"]["events:source"] == "lamina.advisory"
+
+
+def test_without_its_secret_nothing_of_the_webhook_exists(template: Template) -> None:
+    parts = {name for name, one in template["Resources"].items() if "Webhook" in name}
+    assert parts == {"Webhook", "WebhookUrl", "WebhookUrlPermission", "WebhookPermission"}
+    assert all(template["Resources"][name]["Condition"] == "Hooked" for name in parts)
+    assert template["Parameters"]["WebhookSecret"]["Default"] == ""
+    output = template["Outputs"]["WebhookUrl"]
+    assert output["Condition"] == "Hooked"
+
+
+def test_both_rights_that_a_function_url_needs_are_given_and_hold_for_the_url_alone(template: Template) -> None:
+    given = of_type(template, "AWS::Lambda::Permission")
+    assert {one["Action"] for one in given.values()} == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
+    for one in given.values():
+        assert one.get("FunctionUrlAuthType") == "NONE" or one.get("InvokedViaFunctionUrl") is True
 
 
 def test_only_promote_moves_the_pointer_parameters(template: Template) -> None:
@@ -268,3 +307,58 @@ def test_a_failed_step_says_what_it_said_and_not_how(
     failed = machines["update"]["States"]["Layers"]["ItemProcessor"]["States"]["Failed"]
     query = Query({}, {"error": error}, lambda: datetime.now(UTC))
     assert query.field("Output", failed["Output"]["message"]) == said
+
+
+@pytest.mark.parametrize(
+    ("policy", "condition", "role", "parameter", "actions"),
+    [
+        ("DefinitionsAccess", "Elsewhere", "PlanRole", "DefinitionsLocation", {"s3:ListBucket", "s3:GetObject"}),
+        ("SecretsAccess", "Secretive", "CheckRole", "PrivateIndexSecrets", {"secretsmanager:GetSecretValue"}),
+        (
+            "RepositoriesAccess",
+            "Repositories",
+            "CheckRole",
+            "CodeArtifactRepositories",
+            {
+                "codeartifact:GetRepositoryEndpoint",
+                "codeartifact:ReadFromRepository",
+                "codeartifact:GetAuthorizationToken",
+                "sts:GetServiceBearerToken",
+            },
+        ),
+    ],
+)
+def test_what_a_user_names_is_read_by_one_function_and_only_if_it_is_named(
+    template: Template, policy: str, condition: str, role: str, parameter: str, actions: set[str]
+) -> None:
+    resource = template["Resources"][policy]
+
+    assert resource["Condition"] == condition
+    assert parameter in json.dumps(template["Conditions"][condition])
+    assert template["Parameters"][parameter]["Default"] == ""
+    assert resource["Properties"]["Roles"] == [{"Ref": role}]
+    given = resource["Properties"]["PolicyDocument"]["Statement"]
+    assert {action for statement in given for action in as_list(statement["Action"])} == actions
+    for statement in given:
+        bounded = parameter in json.dumps(statement["Resource"]) or "Condition" in statement
+        assert bounded or "codeartifact:GetAuthorizationToken" in as_list(statement["Action"])
+
+
+@pytest.mark.parametrize(
+    ("location", "fits"),
+    [
+        ("", True),
+        ("s3://my-bucket/", True),
+        ("s3://my-bucket/teams/layers/", True),
+        ("s3://my-bucket", False),
+        ("s3://my-bucket/layers", False),
+        ("s3://my-bucket/*/", False),
+        ("my-bucket/layers/", False),
+    ],
+)
+def test_a_place_of_definitions_is_one_that_rights_can_be_made_of(
+    template: Template, location: str, fits: bool
+) -> None:
+    pattern = template["Parameters"]["DefinitionsLocation"]["AllowedPattern"]
+
+    assert (re.fullmatch(pattern, location) is not None) is fits
