@@ -46,7 +46,7 @@ bench: setup  ## NAME=check | time_travel | quiet_day | build: measure, as JSON 
 	@PYTHONPATH=layers/lamina/python:. $(BIN)/python -m 'benchmarks.$(NAME)'
 
 test: setup  ## all tests; PYTEST="-k name" passes options on
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(PYTEST)
 
 lint: setup  ## style, types, template, state machines: all of them, then the verdict
 	@failed=; run() { echo "- $$*"; "$$@" || failed=1; }; \

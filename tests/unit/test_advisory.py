@@ -165,7 +165,11 @@ def test_what_affects_a_lock_has_a_fix_above_a_version_of_it_and_none_is_lower(
     assert len(set(found)) == len(found)
 
 
-@given(st.lists(ADVISORIES.filter(lambda one: one.fixed is not None and one.version is None), max_size=30))
+@given(
+    st.lists(
+        ADVISORIES.map(lambda one: one.model_copy(update={"fixed": one.fixed or "1.0", "version": None})), max_size=30
+    )
+)
 def test_what_lamina_tells_itself_arrives_as_it_was(advisories: list[Advisory]) -> None:
     details = list(own_details(advisories, ["web"], "why"))
 

@@ -23,7 +23,7 @@ def replaying(monkeypatch: pytest.MonkeyPatch, answer: Replay | Exception) -> No
             raise answer
         return answer
 
-    monkeypatch.setattr(command, "replay", replay)
+    monkeypatch.setattr("local.replay.replay", replay)
 
 
 def run(*arguments: str) -> int:
