@@ -483,6 +483,8 @@ def _describe(
         "logs": {
             "groupName": group,
             "streamName": unique,
+            "deepLink": f"https://console.aws.amazon.com/cloudwatch/home?region={prefix.split(':')[3]}"
+            f"#logsV2:log-groups/log-group/{group.replace('/', '$252F')}/log-events/{unique}",
             "cloudWatchLogsArn": f"{prefix.replace(':codebuild:', ':logs:')}:log-group:{group}:log-stream:{unique}",
             "cloudWatchLogs": {"status": "ENABLED"},
         },

@@ -49,7 +49,7 @@ REACH = Gateways(
             listings=Listings(lambda: default_index(UV, sys.executable, WORK, os.environ), WORK, os.environ),
             sightings=Sightings(TABLE),
         ),
-        nodejs=NodeGateways(npm=NPM, packuments=Packuments(NPM.registry, WORK, os.environ)),
+        nodejs=NodeGateways(NPM, Packuments(NPM.registry, WORK, os.environ), Sightings(TABLE)),
         advisories=Advisories(settings.advisories, os.environ),
         credentials=Credentials(
             boto3.client("secretsmanager"), lambda region: boto3.client("codeartifact", region_name=region)

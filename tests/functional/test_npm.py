@@ -8,9 +8,9 @@ import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,6 +18,7 @@ from lamina.definition import parse_definition, variants
 from lamina.errors import IndexUnavailable, ResolutionFailed
 from lamina.gateways.npm import Npm
 from lamina.gateways.packuments import Packuments
+from lamina.gateways.registry import Sightings, Table
 from lamina.model import Advisory, HeldBack
 from lamina.npmlock import parse_npm_lock
 from lamina.resolution import Access, Order, Resolved
@@ -42,6 +43,23 @@ def reach(registry: Registry, tmp_path: Path) -> NodeGateways:
 def gateways(registry: Registry, work: Path) -> NodeGateways:
     packuments = Packuments(lambda: registry.url, work, {}, fresh=0, pause=lambda seconds: None)
     return NodeGateways(Npm(work, os.environ), packuments)
+
+
+def solve(asked: Order, reach: NodeGateways) -> Resolved:
+    return resolve_nodejs(asked, reach, dry_run=False, now=asked.as_of)
+
+
+class Memory:
+    """A table of documents that are gone in the end."""
+
+    def __init__(self) -> None:
+        self.documents: dict[tuple[str, str], Any] = {}
+
+    def get(self, pk: str, sk: str) -> Any:
+        return self.documents.get((pk, sk))
+
+    def put(self, pk: str, sk: str, document: Any) -> None:
+        self.documents[pk, sk] = document
 
 
 def order(
@@ -81,7 +99,7 @@ def test_a_first_lock_has_the_newest_that_is_old_enough(registry: Registry, reac
     registry.add("web", "1.0.0", LONG_AGO, {"qs": "^6.0.0"}).add("web", "1.1.0", YESTERDAY)
     registry.add("qs", "6.1.0", LONG_AGO).add("qs", "6.2.0", "2026-06-01").add("qs", "7.0.0", "2026-06-02")
 
-    found = resolve_nodejs(order({"web": "^1.0.0"}), reach)
+    found = solve(order({"web": "^1.0.0"}), reach)
 
     assert found.lock.packages == {"web": "1.0.0", "qs": "6.2.0"}
     assert held(found) == {("web", "1.1.0"): "cooldown", ("qs", "7.0.0"): "conflict"}
@@ -93,8 +111,8 @@ def test_a_first_lock_has_the_newest_that_is_old_enough(registry: Registry, reac
 def test_the_lock_names_no_place_and_is_the_same_each_time(registry: Registry, reach: NodeGateways) -> None:
     registry.add("web", "1.0.0", LONG_AGO, {"qs": "^6.0.0"}, engines={"node": ">=4"}).add("qs", "6.1.0", LONG_AGO)
 
-    first = resolve_nodejs(order({"web": "^1.0.0"}), reach)
-    again = resolve_nodejs(order({"web": "^1.0.0"}, first), reach)
+    first = solve(order({"web": "^1.0.0"}), reach)
+    again = solve(order({"web": "^1.0.0"}, first), reach)
 
     assert "127.0.0.1" not in first.text and "resolved" not in first.text
     assert json.loads(first.text)["packages"][""] == {
@@ -107,11 +125,11 @@ def test_the_lock_names_no_place_and_is_the_same_each_time(registry: Registry, r
 def test_an_update_stays_within_what_is_allowed_and_asked(registry: Registry, reach: NodeGateways) -> None:
     for version in ("1.2.0", "1.2.9", "1.9.0", "2.0.0"):
         registry.add("web", version, LONG_AGO)
-    first = resolve_nodejs(order({"web": "1.2.0"}), reach)
+    first = solve(order({"web": "1.2.0"}), reach)
 
-    minor = resolve_nodejs(order({"web": ">=1"}, first), reach)
-    patch = resolve_nodejs(order({"web": "1 - 2"}, first, update='allow = "patch"'), reach)
-    major = resolve_nodejs(order({"web": "^1.2.0 || ^2.0.0"}, first, update='allow = "major"'), reach)
+    minor = solve(order({"web": ">=1"}, first), reach)
+    patch = solve(order({"web": "1 - 2"}, first, update='allow = "patch"'), reach)
+    major = solve(order({"web": "^1.2.0 || ^2.0.0"}, first, update='allow = "major"'), reach)
 
     assert [found.lock.packages["web"] for found in (patch, minor, major)] == ["1.2.9", "1.9.0", "2.0.0"]
     assert held(minor) == {("web", "2.0.0"): "allow"}
@@ -122,11 +140,11 @@ def test_nothing_goes_back_whatever_the_cooldown_or_the_tag_says(
     registry: Registry, reach: NodeGateways, wanted: str
 ) -> None:
     registry.add("web", "1.0.0", LONG_AGO, {"qs": wanted}).add("qs", "1.0.0", LONG_AGO).add("qs", "1.5.0", YESTERDAY)
-    young = resolve_nodejs(order({"web": "^1.0.0", "qs": wanted}, update="cooldown-days = 0"), reach)
+    young = solve(order({"web": "^1.0.0", "qs": wanted}, update="cooldown-days = 0"), reach)
     registry.packages["qs"]["dist-tags"]["latest"] = "1.0.0"
     registry.packages["qs"]["versions"]["1.5.0"]["deprecated"] = "use 1.0.0"
 
-    later = resolve_nodejs(order({"web": "^1.0.0", "qs": wanted}, young, update="cooldown-days = 300"), reach)
+    later = solve(order({"web": "^1.0.0", "qs": wanted}, young, update="cooldown-days = 300"), reach)
 
     assert young.lock.packages == later.lock.packages == {"web": "1.0.0", "qs": "1.5.0"}
     assert later.notes == ("qs 1.5.0 is deprecated by its authors: use 1.0.0",)
@@ -135,7 +153,7 @@ def test_nothing_goes_back_whatever_the_cooldown_or_the_tag_says(
 def test_a_deprecated_version_is_not_taken_if_there_is_another(registry: Registry, reach: NodeGateways) -> None:
     registry.add("web", "1.0.0", LONG_AGO).add("web", "1.1.0", LONG_AGO, deprecated="broken")
 
-    found = resolve_nodejs(order({"web": "^1.0.0"}), reach)
+    found = solve(order({"web": "^1.0.0"}), reach)
 
     assert found.lock.packages == {"web": "1.0.0"}
     assert held(found) == {("web", "1.1.0"): "withdrawn"}
@@ -145,7 +163,7 @@ def test_a_version_whose_needs_are_too_young_gives_way_to_an_older_one(registry:
     registry.add("web", "1.0.0", LONG_AGO, {"qs": "^1.0.0"}).add("web", "1.1.0", "2026-11-01", {"qs": "^1.2.0"})
     registry.add("qs", "1.0.0", LONG_AGO).add("qs", "1.2.0", YESTERDAY)
 
-    found = resolve_nodejs(order({"web": "^1.0.0"}), reach)
+    found = solve(order({"web": "^1.0.0"}), reach)
 
     assert found.lock.packages == {"web": "1.0.0", "qs": "1.0.0"}
     entry = next(entry for entry in found.held if entry.package == "web")
@@ -154,10 +172,10 @@ def test_a_version_whose_needs_are_too_young_gives_way_to_an_older_one(registry:
 
 def test_a_version_that_would_take_another_package_back_is_left_out(registry: Registry, reach: NodeGateways) -> None:
     registry.add("web", "1.0.0", LONG_AGO, {"qs": "^1.0.0"}).add("qs", "1.0.0", LONG_AGO).add("qs", "1.2.0", LONG_AGO)
-    first = resolve_nodejs(order({"web": "^1.0.0"}), reach)
+    first = solve(order({"web": "^1.0.0"}), reach)
     registry.add("web", "1.1.0", "2026-11-01", {"qs": "1.0.0"})
 
-    found = resolve_nodejs(order({"web": "^1.0.0"}, first), reach)
+    found = solve(order({"web": "^1.0.0"}, first), reach)
 
     assert found.lock.packages == {"web": "1.0.0", "qs": "1.2.0"}
     assert held(found) == {("web", "1.1.0"): "conflict"}
@@ -168,7 +186,7 @@ def test_a_peer_that_does_not_fit_gives_way(registry: Registry, reach: NodeGatew
     registry.add("dom", "18.0.0", LONG_AGO, peerDependencies={"core": "^18.0.0"})
     registry.add("dom", "19.0.0", LONG_AGO, peerDependencies={"core": "^19.0.0"})
 
-    found = resolve_nodejs(order({"core": "^18.0.0", "dom": ">=18"}), reach)
+    found = solve(order({"core": "^18.0.0", "dom": ">=18"}), reach)
 
     assert found.lock.packages == {"core": "18.0.0", "dom": "18.0.0"}
 
@@ -176,9 +194,9 @@ def test_a_peer_that_does_not_fit_gives_way(registry: Registry, reach: NodeGatew
 def test_copies_of_a_package_are_pins_of_their_own(registry: Registry, reach: NodeGateways) -> None:
     registry.add("ms", "1.0.0", LONG_AGO).add("ms", "2.0.0", LONG_AGO)
     registry.add("web", "1.0.0", LONG_AGO, {"ms": "^1.0.0"})
-    first = resolve_nodejs(order({"web": "^1.0.0"}), reach)
+    first = solve(order({"web": "^1.0.0"}), reach)
 
-    found = resolve_nodejs(order({"web": "^1.0.0", "ms": "^2.0.0"}, first, update='allow = "major"'), reach)
+    found = solve(order({"web": "^1.0.0", "ms": "^2.0.0"}, first, update='allow = "major"'), reach)
 
     assert found.lock.packages == {"ms": "2.0.0", "web": "1.0.0", "web/node_modules/ms": "1.0.0"}
 
@@ -186,9 +204,9 @@ def test_copies_of_a_package_are_pins_of_their_own(registry: Registry, reach: No
 def test_what_stays_at_the_top_does_not_move_for_a_newcomer(registry: Registry, reach: NodeGateways) -> None:
     registry.add("ms", "1.0.0", LONG_AGO).add("ms", "2.0.0", LONG_AGO)
     registry.add("web", "1.0.0", LONG_AGO, {"ms": "^2.0.0"}).add("alpha", "1.0.0", LONG_AGO, {"ms": "^1.0.0"})
-    first = resolve_nodejs(order({"web": "^1.0.0"}), reach)
+    first = solve(order({"web": "^1.0.0"}), reach)
 
-    found = resolve_nodejs(order({"web": "^1.0.0", "alpha": "1"}, first), reach)
+    found = solve(order({"web": "^1.0.0", "alpha": "1"}, first), reach)
 
     assert found.lock.packages == {
         "alpha": "1.0.0", "alpha/node_modules/ms": "1.0.0", "ms": "2.0.0", "web": "1.0.0",
@@ -198,7 +216,7 @@ def test_what_stays_at_the_top_does_not_move_for_a_newcomer(registry: Registry, 
 def test_a_copy_under_another_name_says_which_package_it_is(registry: Registry, reach: NodeGateways) -> None:
     registry.add("width", "4.0.0", LONG_AGO).add("web", "1.0.0", LONG_AGO, {"width-cjs": "npm:width@^4.0.0"})
 
-    found = resolve_nodejs(order({"web": "^1.0.0"}), reach)
+    found = solve(order({"web": "^1.0.0"}), reach)
 
     assert found.lock.packages == {"web": "1.0.0", "width-cjs@npm:width": "4.0.0"}
 
@@ -213,8 +231,8 @@ def test_packages_for_other_platforms_are_locked_but_no_pins(registry: Registry,
         registry.add(name, "1.0.0", LONG_AGO, os=[system], cpu=[cpu])
     registry.add("native", "1.0.0", LONG_AGO, optionalDependencies=dict.fromkeys(names, "1.0.0"))
 
-    found = resolve_nodejs(order({"native": "^1.0.0"}), reach)
-    again = resolve_nodejs(order({"native": "^1.0.0"}, found), reach)
+    found = solve(order({"native": "^1.0.0"}), reach)
+    again = solve(order({"native": "^1.0.0"}, found), reach)
 
     assert found.lock.packages == {"native": "1.0.0", "native-linux-arm64": "1.0.0"}
     assert "node_modules/native-linux-x64" in json.loads(found.text)["packages"]
@@ -224,7 +242,7 @@ def test_packages_for_other_platforms_are_locked_but_no_pins(registry: Registry,
 def test_a_newer_node_is_not_asked_of_the_runtime(registry: Registry, reach: NodeGateways) -> None:
     registry.add("web", "1.0.0", LONG_AGO).add("web", "1.1.0", LONG_AGO, engines={"node": ">=22"})
 
-    found = resolve_nodejs(order({"web": "^1.0.0"}, runtime="nodejs20.x"), reach)
+    found = solve(order({"web": "^1.0.0"}, runtime="nodejs20.x"), reach)
 
     assert found.lock.packages == {"web": "1.0.0"}
     assert held(found) == {("web", "1.1.0"): "runtime"}
@@ -233,12 +251,10 @@ def test_a_newer_node_is_not_asked_of_the_runtime(registry: Registry, reach: Nod
 def test_held_back_and_ignored_versions_stay_out(registry: Registry, reach: NodeGateways) -> None:
     for version in ("1.0.0", "1.1.0", "1.2.0"):
         registry.add("web", version, LONG_AGO).add("qs", version, LONG_AGO)
-    first = resolve_nodejs(order({"web": "1.0.0", "qs": "1.0.0"}), reach)
+    first = solve(order({"web": "1.0.0", "qs": "1.0.0"}), reach)
     back = HeldBack(ecosystem="npm", package="web", version="1.2.0", since=AS_OF, reason="breaks api-1")
 
-    found = resolve_nodejs(
-        order({"web": "^1.0.0", "qs": "^1.0.0"}, first, update='ignore = ["qs"]', held_back=(back,)), reach
-    )
+    found = solve(order({"web": "^1.0.0", "qs": "^1.0.0"}, first, update='ignore = ["qs"]', held_back=(back,)), reach)
 
     assert found.lock.packages == {"web": "1.1.0", "qs": "1.0.0"}
     assert held(found) == {("web", "1.2.0"): "held-back", ("qs", "1.2.0"): "ignore"}
@@ -246,23 +262,21 @@ def test_held_back_and_ignored_versions_stay_out(registry: Registry, reach: Node
 
 def test_a_security_update_moves_the_fix_alone_and_does_not_wait(registry: Registry, reach: NodeGateways) -> None:
     registry.add("web", "1.0.0", LONG_AGO, {"qs": "^1.0.0"}).add("qs", "1.0.0", LONG_AGO)
-    first = resolve_nodejs(order({"web": "^1.0.0"}), reach)
+    first = solve(order({"web": "^1.0.0"}), reach)
     registry.add("web", "1.1.0", "2026-06-01", {"qs": "^1.0.0"})
     registry.add("qs", "1.0.1", "2026-11-18").add("qs", "1.0.2", YESTERDAY)
 
-    found = resolve_nodejs(order({"web": "^1.0.0"}, first, fixes=fix("qs", "1.0.1"), security=True), reach)
+    found = solve(order({"web": "^1.0.0"}, first, fixes=fix("qs", "1.0.1"), security=True), reach)
 
     assert [(change.package, change.from_, change.to) for change in found.changes] == [("qs", "1.0.0", "1.0.1")]
 
 
 def test_a_scheduled_fix_waits(registry: Registry, reach: NodeGateways) -> None:
     registry.add("web", "1.0.0", LONG_AGO)
-    first = resolve_nodejs(order({"web": "^1.0.0"}), reach)
+    first = solve(order({"web": "^1.0.0"}), reach)
     registry.add("web", "1.0.1", "2026-11-18")
 
-    found = resolve_nodejs(
-        order({"web": "^1.0.0"}, first, fixes=fix("web", "1.0.1"), update='security = "scheduled"'), reach
-    )
+    found = solve(order({"web": "^1.0.0"}, first, fixes=fix("web", "1.0.1"), update='security = "scheduled"'), reach)
 
     assert found.changes == ()
     assert held(found) == {("web", "1.0.1"): "cooldown"}
@@ -270,12 +284,12 @@ def test_a_scheduled_fix_waits(registry: Registry, reach: NodeGateways) -> None:
 
 def test_an_exact_parent_comes_along_with_a_fix(registry: Registry, reach: NodeGateways) -> None:
     registry.add("web", "1.0.0", LONG_AGO, {"qs": "1.0.0"}).add("qs", "1.0.0", LONG_AGO)
-    first = resolve_nodejs(order({"web": "^1.0.0"}), reach)
+    first = solve(order({"web": "^1.0.0"}), reach)
     registry.add("web", "1.1.0", "2026-11-18", {"qs": "1.0.1"}).add("qs", "1.0.1", "2026-11-18")
     registry.add("web", "1.2.0", YESTERDAY, {"qs": "1.0.1"})
 
-    alone = resolve_nodejs(order({"web": "^1.0.0"}, first, fixes=fix("qs", "1.0.1"), security=True), reach)
-    ordinary = resolve_nodejs(order({"web": "^1.0.0"}, first, fixes=fix("qs", "1.0.1")), reach)
+    alone = solve(order({"web": "^1.0.0"}, first, fixes=fix("qs", "1.0.1"), security=True), reach)
+    ordinary = solve(order({"web": "^1.0.0"}, first, fixes=fix("qs", "1.0.1")), reach)
 
     assert alone.lock.packages == ordinary.lock.packages == {"web": "1.1.0", "qs": "1.0.1"}
     assert alone.notes == ("web 1.1.0 was taken before its cooldown: the fix of qs needs it.",)
@@ -293,13 +307,13 @@ def test_a_fix_that_cannot_be_taken_fails_a_security_update_alone(
     registry: Registry, reach: NodeGateways, wanted: str, fixed: str, remedy: str
 ) -> None:
     registry.add("web", "1.0.0", LONG_AGO)
-    first = resolve_nodejs(order({"web": wanted}), reach)
+    first = solve(order({"web": wanted}), reach)
     if fixed == "2.0.0":
         registry.add("web", fixed, LONG_AGO)
 
-    found = resolve_nodejs(order({"web": wanted}, first, fixes=fix("web", fixed)), reach)
+    found = solve(order({"web": wanted}, first, fixes=fix("web", fixed)), reach)
     with pytest.raises(ResolutionFailed, match=remedy):
-        resolve_nodejs(order({"web": wanted}, first, fixes=fix("web", fixed), security=True), reach)
+        solve(order({"web": wanted}, first, fixes=fix("web", fixed), security=True), reach)
 
     assert found.changes == ()
     assert remedy in found.held[0].why
@@ -307,58 +321,78 @@ def test_a_fix_that_cannot_be_taken_fails_a_security_update_alone(
 
 def test_a_security_update_without_an_npm_fix_asks_nobody(registry: Registry, reach: NodeGateways) -> None:
     registry.add("web", "1.0.0", LONG_AGO)
-    first = resolve_nodejs(order({"web": "^1.0.0"}), reach)
+    first = solve(order({"web": "^1.0.0"}), reach)
     registry.add("web", "1.1.0", LONG_AGO)
 
-    assert resolve_nodejs(order({"web": "^1.0.0"}, first, security=True), reach).text == first.text
+    assert solve(order({"web": "^1.0.0"}, first, security=True), reach).text == first.text
 
 
 def test_an_exact_version_is_taken_whatever_its_age(registry: Registry, reach: NodeGateways) -> None:
     registry.add("web", "1.0.0", LONG_AGO, {"qs": "^1.0.0"}).add("qs", "1.0.0", LONG_AGO)
-    first = resolve_nodejs(order({"web": "^1.0.0"}), reach)
+    first = solve(order({"web": "^1.0.0"}), reach)
     for version in ("1.1.0", "1.2.0"):
         registry.add("web", version, YESTERDAY, {"qs": "^1.0.0"}).add("qs", version, YESTERDAY)
 
-    found = resolve_nodejs(order({"web": "^1.0.0"}, first, packages={"web": "1.1.0", "qs": "1.1.0"}), reach)
+    found = solve(order({"web": "^1.0.0"}, first, packages={"web": "1.1.0", "qs": "1.1.0"}), reach)
 
     assert found.lock.packages == {"web": "1.1.0", "qs": "1.1.0"}
     with pytest.raises(ResolutionFailed, match="never goes back"):
-        resolve_nodejs(order({"web": "^1.0.0"}, found, packages={"web": "1.0.0"}), reach)
+        solve(order({"web": "^1.0.0"}, found, packages={"web": "1.0.0"}), reach)
     with pytest.raises(ResolutionFailed, match=r"package\.json asks for"):
-        resolve_nodejs(order({"web": "^1.0.0"}, first, packages={"web": "2.0.0"}), reach)
+        solve(order({"web": "^1.0.0"}, first, packages={"web": "2.0.0"}), reach)
 
 
 def test_a_removed_dependency_takes_its_own_along(registry: Registry, reach: NodeGateways) -> None:
     registry.add("web", "1.0.0", LONG_AGO, {"qs": "^1.0.0"}).add("qs", "1.0.0", LONG_AGO).add("ms", "1.0.0", LONG_AGO)
-    first = resolve_nodejs(order({"web": "^1.0.0", "ms": "1"}), reach)
+    first = solve(order({"web": "^1.0.0", "ms": "1"}), reach)
 
-    found = resolve_nodejs(order({"ms": "1"}, first, previously_wanted=first.wanted), reach)
+    found = solve(order({"ms": "1"}, first, previously_wanted=first.wanted), reach)
 
     assert found.lock.packages == {"ms": "1.0.0"}
 
 
 def test_overrides_hold(registry: Registry, reach: NodeGateways) -> None:
     registry.add("web", "1.0.0", LONG_AGO, {"qs": "1.0.0"}).add("qs", "1.0.0", LONG_AGO).add("qs", "1.1.0", LONG_AGO)
-    first = resolve_nodejs(order({"web": "^1.0.0"}), reach)
+    first = solve(order({"web": "^1.0.0"}), reach)
 
-    found = resolve_nodejs(
-        order({"web": "^1.0.0"}, first, package={"overrides": {"qs": "^1.1.0", "web": "^1.0.0"}}), reach
-    )
+    found = solve(order({"web": "^1.0.0"}, first, package={"overrides": {"qs": "^1.1.0", "web": "^1.0.0"}}), reach)
 
     assert found.lock.packages == {"web": "1.0.0", "qs": "1.1.0"}
 
 
 def test_a_registry_without_dates_keeps_what_is_locked(registry: Registry, reach: NodeGateways) -> None:
     registry.add("web", "1.0.0", "")
-    first = resolve_nodejs(order({"web": "^1.0.0"}), reach)
+    first = solve(order({"web": "^1.0.0"}), reach)
     registry.add("web", "1.1.0", "")
 
-    found = resolve_nodejs(order({"web": "^1.0.0"}, first), reach)
-    at_once = resolve_nodejs(order({"web": "^1.0.0"}, first, update="cooldown-days = 0"), reach)
+    found = solve(order({"web": "^1.0.0"}, first), reach)
+    at_once = solve(order({"web": "^1.0.0"}, first, update="cooldown-days = 0"), reach)
 
     assert (found.changes, at_once.lock.packages) == ((), {"web": "1.1.0"})
     assert "does not say when versions of web came" in found.notes[0]
     assert held(found) == {("web", "1.1.0"): "other"}
+
+
+def test_a_registry_without_dates_has_a_cooldown_from_the_first_look(registry: Registry, reach: NodeGateways) -> None:
+    # GIVEN a registry that Lamina has looked at, and a version that it saw for the first time the day after
+    remembering = replace(reach, sightings=Sightings(cast(Table, Memory())))
+    registry.add("web", "1.0.0", "")
+    first = solve(order({"web": "^1.0.0"}), remembering)
+    registry.add("web", "1.1.0", "")
+    seen = AS_OF + timedelta(days=1)
+
+    # WHEN it is looked at on that day, and again when a week is over
+    young = solve(order({"web": "^1.0.0"}, first, as_of=seen), remembering)
+    later = solve(order({"web": "^1.0.0"}, first, as_of=seen + timedelta(days=7, seconds=1)), remembering)
+
+    # THEN the version waits until then, and the explanation says since when it counts
+    assert (first.lock.packages, young.changes) == ({"web": "1.0.0"}, ())
+    assert [(held.version, held.kind, held.until) for held in young.held] == [
+        ("1.1.0", "cooldown", seen + timedelta(days=7))
+    ]
+    assert "counts from when Lamina first saw each version" in young.notes[0]
+    assert later.lock.packages == {"web": "1.1.0"}
+    assert later.changes[0].uploaded is None
 
 
 @pytest.mark.parametrize(
@@ -369,17 +403,17 @@ def test_a_version_that_leads_out_of_the_registry_is_not_taken(
 ) -> None:
     registry.add("web", "1.0.0", LONG_AGO).add("web", "1.1.0", LONG_AGO, {"qs": where})
 
-    found = resolve_nodejs(order({"web": "^1.0.0"}), reach)
+    found = solve(order({"web": "^1.0.0"}), reach)
 
     assert found.lock.packages == {"web": "1.0.0"}
     assert held(found) == {("web", "1.1.0"): "other"}
     with pytest.raises(ResolutionFailed, match="outside of the registry; nothing was changed"):
-        resolve_nodejs(order({"web": "1.1.0"}), reach)
+        solve(order({"web": "1.1.0"}), reach)
 
 
 def test_a_package_that_nobody_has_is_named(registry: Registry, reach: NodeGateways) -> None:
     with pytest.raises(ResolutionFailed, match="has no package wbe; nothing was changed"):
-        resolve_nodejs(order({"wbe": "^1.0.0"}), reach)
+        solve(order({"wbe": "^1.0.0"}), reach)
 
 
 # -- private registries
@@ -401,7 +435,7 @@ def test_a_scope_is_asked_for_at_its_registry_and_nowhere_else(
     registry.add("qs", "1.0.0", LONG_AGO).add("@acme/lib", "9.9.9", LONG_AGO)
     private.add("qs", "9.9.9", LONG_AGO)
 
-    found = resolve_nodejs(order({"@acme/lib": ">=1"}, access=scoped(private)), reach)
+    found = solve(order({"@acme/lib": ">=1"}, access=scoped(private)), reach)
 
     assert found.lock.packages == {"@acme/lib": "1.0.0", "qs": "1.0.0"}
     assert set(private.asked) == {"@acme/lib"} and set(registry.asked) == {"qs"}
@@ -417,7 +451,7 @@ def test_a_private_registry_that_fails_is_unknown_and_never_replaced(
     private.faults["@acme/lib"] = status
 
     with pytest.raises(IndexUnavailable, match=r"asked for @acme/lib|answer about @acme/lib") as caught:
-        resolve_nodejs(order({"@acme/lib": ">=1"}, access=scoped(private)), reach)
+        solve(order({"@acme/lib": ">=1"}, access=scoped(private)), reach)
 
     assert "@acme/lib" not in registry.asked
     assert "hush" not in str(caught.value)
@@ -429,14 +463,14 @@ def test_a_private_registry_that_does_not_have_it_is_not_replaced_either(
     registry.add("@acme/other", "9.9.9", LONG_AGO)
 
     with pytest.raises(ResolutionFailed, match="has no package @acme/other"):
-        resolve_nodejs(order({"@acme/other": ">=1"}, access=scoped(private)), reach)
+        solve(order({"@acme/other": ">=1"}, access=scoped(private)), reach)
 
     assert registry.asked == []
 
 
 def test_wrong_credentials_say_where_to_look(private: Registry, reach: NodeGateways) -> None:
     with pytest.raises(IndexUnavailable, match=r"answered 401.*nodejs\.registry in layer\.toml") as caught:
-        resolve_nodejs(order({"@acme/lib": "1"}, access=scoped(private, "wrong-word")), reach)
+        solve(order({"@acme/lib": "1"}, access=scoped(private, "wrong-word")), reach)
 
     assert "wrong-word" not in str(caught.value)
 
@@ -471,7 +505,7 @@ def test_a_registry_without_scopes_takes_the_place_of_the_default(
 ) -> None:
     private.add("qs", "1.0.0", LONG_AGO)
 
-    found = resolve_nodejs(order({"@acme/lib": "1"}, access=replace(scoped(private), packages=())), reach)
+    found = solve(order({"@acme/lib": "1"}, access=replace(scoped(private), packages=())), reach)
 
     assert found.lock.packages == {"@acme/lib": "1.0.0", "qs": "1.0.0"}
     assert registry.asked == []
@@ -494,7 +528,7 @@ def test_a_private_archive_is_fetched_with_the_registrys_credentials(
     private.archives["@acme/kit-1.0.0"] = buffer.getvalue()
     private.add("@acme/kit", "1.0.0", LONG_AGO, {"qs": "1.0.0"}, bundleDependencies=["qs"])
 
-    found = resolve_nodejs(order({"@acme/kit": "1"}, access=scoped(private)), reach)
+    found = solve(order({"@acme/kit": "1"}, access=scoped(private)), reach)
 
     assert found.lock.packages == {"@acme/kit": "1.0.0", "@acme/kit/node_modules/qs": "1.0.0"}
 
@@ -509,7 +543,7 @@ def test_npm_is_told_nothing_but_where_to_ask(registry: Registry, tmp_path: Path
     registry.add("web", "1.0.0", LONG_AGO)
     packuments = Packuments(lambda: registry.url, tmp_path, {})
 
-    found = resolve_nodejs(order({"web": "1"}), NodeGateways(Npm(tmp_path, environment), packuments))
+    found = solve(order({"web": "1"}), NodeGateways(Npm(tmp_path, environment), packuments))
 
     assert found.lock.packages == {"web": "1.0.0"}
 
@@ -549,11 +583,11 @@ def test_npm_that_never_ends_is_unknown(registry: Registry, tmp_path: Path) -> N
     hanging = replace(gateways(registry, tmp_path), npm=Npm(tmp_path, {}, program=(str(endless),), timeout=0.2))
 
     with pytest.raises(IndexUnavailable, match="no answer from npm"):
-        resolve_nodejs(order({"web": "1"}), hanging)
+        solve(order({"web": "1"}), hanging)
 
 
 def test_npm_that_cannot_run_is_unknown(registry: Registry, tmp_path: Path) -> None:
     broken = replace(gateways(registry, tmp_path), npm=Npm(tmp_path, {}, program=(str(tmp_path / "none"),)))
 
     with pytest.raises(IndexUnavailable, match="npm cannot be run"):
-        resolve_nodejs(order({"web": "1"}), broken)
+        solve(order({"web": "1"}), broken)

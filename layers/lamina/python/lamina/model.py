@@ -145,6 +145,8 @@ class Release(Model):
     digest: str
     artifact: ObjectKey
     manifest: ObjectKey
+    sbom: ObjectKey | None = None
+    build_log: str = ""
     lock: ObjectKey
     node_lock: ObjectKey | None = None
     explanation: ObjectKey

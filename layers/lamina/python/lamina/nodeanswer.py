@@ -73,10 +73,10 @@ def parents_with_fixes(question: NodeQuestion, lock: NodeLock, seen: Mapping[str
         for parent in _parents(lock, name):
             packument, pins = seen.get(parent), question.rules.pins.get(parent, frozenset())
             moments = [
-                packument.uploaded[version]
+                came
                 for version, manifest in (packument.versions if packument else {}).items()
                 if packument is not None
-                and version in packument.uploaded
+                and (came := packument.came(version)) is not None
                 and (wanted := needs(manifest).get(name)) is not None
                 and contains(wanted, fixed)
                 and not is_prerelease("npm", version)
@@ -97,7 +97,7 @@ def young_others(question: NodeQuestion, lock: NodeLock, seen: Mapping[str, Pack
             for name, versions in versions_of(lock).items()
             if name in seen and name not in asked
             for version in versions - question.rules.pins.get(name, frozenset())
-            if (moment := seen[name].uploaded.get(version)) is not None and moment >= question.rules.cutoff
+            if (moment := seen[name].came(version)) is not None and moment >= question.rules.cutoff
         )
     )
 

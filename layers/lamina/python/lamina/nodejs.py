@@ -125,11 +125,11 @@ def fix_cutoff(packument: Packument, fixed: str, rules: Rules, as_of: datetime) 
         if not older("npm", version, fixed)
         and not is_prerelease("npm", version)
         and (name, version) not in rules.hidden
-        and version in packument.uploaded
-        and packument.uploaded[version] <= as_of
+        and (came := packument.came(version)) is not None
+        and came <= as_of
     ]
-    lowest = min(fixing, key=npm_order, default=None)
-    return None if lowest is None else packument.uploaded[lowest] + timedelta(seconds=1)
+    lowest = packument.came(min(fixing, key=npm_order)) if fixing else None
+    return None if lowest is None else lowest + timedelta(seconds=1)
 
 
 def _npm_lock(order: Order) -> NodeLock | None:

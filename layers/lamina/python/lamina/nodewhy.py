@@ -111,7 +111,7 @@ def _reason(
     written = question.manifest.ranges.get(name)
     pin = question.current.pins.get(name) if question.current else None
     limit = node_ceiling(pin.version, rules.allow) if written is not None and pin is not None else None
-    uploaded = packument.uploaded.get(version)
+    came = packument.came(version)
     if written is None and not question.manifest.overrides and not _admitted(lock, name, version):
         return "conflict", "the packages that need it ask for an older one", None
     if leads_elsewhere(manifest):
@@ -133,10 +133,10 @@ def _reason(
         return "requirement", f"package.json asks for {written}", None
     if limit is not None and not older("npm", version, limit):
         return "allow", f"update.allow = {rules.allow!r} keeps {name} below {limit}", None
-    if uploaded is None:
+    if came is None:
         return "other", "the registry does not say when it came, so that its age is unknown", None
-    if uploaded >= question.rules.cutoffs.get(name, question.rules.cutoff):
-        until = uploaded + timedelta(days=rules.cooldown_days)
+    if came >= question.rules.cutoffs.get(name, question.rules.cutoff):
+        until = came + timedelta(days=rules.cooldown_days)
         return "cooldown", f"its cooldown of {rules.cooldown_days} days has not ended", until
     if packument.latest is not None and older("npm", packument.latest, version):
         return "other", f"its authors recommend {packument.latest} (the tag latest)", None

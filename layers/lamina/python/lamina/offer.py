@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -27,14 +27,33 @@ _KEPT = ("name", "version", "dependencies", "optionalDependencies", "peerDepende
 _SHOWN = frozenset(_KEPT) - {"engines", "deprecated"}
 
 
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""When a version came that was there already when Lamina first looked."""
+
+
 @dataclass(frozen=True)
 class Packument:
-    """All that a registry says of one package: what each version needs, when it came, which one is the `latest`."""
+    """All that a registry says of one package.
+
+    Attributes:
+        versions: what each version needs.
+        uploaded: when each version came; empty for a registry that does not say.
+        latest: the version that its authors recommend.
+        first_seen: for such a registry, when Lamina first saw each version, without those that were there at its first
+            look; None where nobody remembers.
+    """
 
     name: str
     versions: Mapping[str, Mapping[str, Any]]
     uploaded: Mapping[str, datetime]
     latest: str | None
+    first_seen: Mapping[str, datetime] | None = None
+
+    def came(self, version: str) -> datetime | None:
+        """When a version came, or was first seen; None where that is not known."""
+        if self.uploaded or self.first_seen is None:
+            return self.uploaded.get(version)
+        return self.first_seen.get(version, LONG_AGO)
 
 
 @dataclass
@@ -155,10 +174,10 @@ def _shown(packument: Packument, version: str, rules: Rules) -> bool:
         return pinned
     if (name, version) in rules.hidden or needs_newer_node(engines_of(packument.versions[version]), rules.node):
         return False
-    uploaded = packument.uploaded.get(version)
-    if uploaded is None:
+    came = packument.came(version)
+    if came is None:
         return rules.undated or (not packument.uploaded and name not in rules.pins)
-    return uploaded < rules.cutoffs.get(name, rules.cutoff)
+    return came < rules.cutoffs.get(name, rules.cutoff)
 
 
 def _latest(packument: Packument, shown: list[str], pins: frozenset[str]) -> str | None:

@@ -233,6 +233,8 @@ def check_variant(
                 access=None if registry is None else sources.credentials.of(registry, variant),
             ),
             sources.nodejs,
+            dry_run=order.dry_run,
+            now=order.now,
         )
     answers = [answer for answer in (python, nodejs) if answer is not None]
     changes = tuple(change for answer in answers for change in answer.changes)

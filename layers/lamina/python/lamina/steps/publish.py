@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 
 class PublishEvent(Model):
-    """What the update state machine hands to Publish; `path` is where the build left its output."""
+    """What the update state machine hands to Publish; `path` is the build's output, `build_log` where its log is."""
 
     run: str
     variant: Variant
     path: str
+    build_log: str = ""
     lock: ObjectKey
     node_lock: ObjectKey | None = None
     explanation: ObjectKey
@@ -76,6 +77,8 @@ def run(event: PublishEvent, definition: Definition, reach: Gateways) -> Publish
             digest=candidate.digest,
             artifact=artifact,
             manifest=manifest_key,
+            sbom=f"{event.path}/sbom.json",
+            build_log=event.build_log,
             lock=event.lock,
             node_lock=event.node_lock,
             explanation=event.explanation,

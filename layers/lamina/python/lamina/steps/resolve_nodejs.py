@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from lamina.errors import ResolutionFailed
@@ -25,12 +26,13 @@ from lamina.nodeanswer import (
 from lamina.nodejs import NodeQuestion, ask_npm, fix_cutoff
 from lamina.nodewhy import no_version, why_held, why_unfixed
 from lamina.npmlock import NodeLock, package_of, places_of, with_uploads
-from lamina.offer import Source
+from lamina.offer import Packument, Source
 from lamina.resolution import Order, Resolved
 
 if TYPE_CHECKING:
     from lamina.gateways.npm import Npm
     from lamina.gateways.packuments import Packuments
+    from lamina.gateways.registry import Sightings
 
 _ROUNDS = 25
 """How often npm is asked, with fewer versions each time, before Lamina gives up."""
@@ -41,10 +43,16 @@ _THREADS = 8
 
 @dataclass(frozen=True)
 class NodeGateways:
-    """What a resolution of npm packages reaches."""
+    """What a resolution of npm packages reaches.
+
+    Attributes:
+        sightings: when versions were first seen, for a registry that does not say when they came; None where nothing
+            is remembered.
+    """
 
     npm: Npm
     packuments: Packuments
+    sightings: Sightings | None = None
 
 
 @dataclass
@@ -61,10 +69,14 @@ class _Attempt:
     left_out: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
-def resolve_nodejs(order: Order, reach: NodeGateways) -> Resolved:
+def resolve_nodejs(order: Order, reach: NodeGateways, *, dry_run: bool, now: datetime) -> Resolved:
     """Resolve the variant's npm packages as of the order's moment.
 
     `order.current` is what `lamina.npmlock.parse_npm_lock` made of the promoted release's lock.
+
+    Args:
+        dry_run: leave no trace, not even of what was seen.
+        now: the moment of the check.
 
     Raises:
         DefinitionRefused: the package.json asks for something that a lock cannot be made of.
@@ -72,7 +84,7 @@ def resolve_nodejs(order: Order, reach: NodeGateways) -> Resolved:
         IndexUnavailable: the registry, or npm itself, could not be asked.
     """
     source = Source(
-        read=lambda name: reach.packuments.read(name, order.access),
+        read=lambda name: _read(name, order, reach, remember=not dry_run, now=now),
         fetch=lambda url, name: reach.packuments.fetch(url, name, order.access),
     )
     attempt = _Attempt(_with_fixes(order, ask_npm(order), source))
@@ -82,6 +94,16 @@ def resolve_nodejs(order: Order, reach: NodeGateways) -> Resolved:
         lock = _all(order, attempt, reach.npm, source)
     lock = accept_npm(attempt.question, lock, order.previously_wanted)
     return _explained(order, attempt, lock, source)
+
+
+def _read(name: str, order: Order, reach: NodeGateways, *, remember: bool, now: datetime) -> Packument | None:
+    """A package as its registry has it; where that does not say when versions came, with when they were first seen."""
+    packument = reach.packuments.read(name, order.access)
+    if packument is None or packument.uploaded or reach.sightings is None:
+        return packument
+    registry = order.access.url if order.access is not None else "npm"
+    seen = reach.sightings.look(registry, {name: packument.versions}, now, remember=remember)
+    return replace(packument, first_seen=seen[name])
 
 
 def _with_fixes(order: Order, question: NodeQuestion, source: Source) -> NodeQuestion:
@@ -223,11 +245,13 @@ def _notes(order: Order, attempt: _Attempt, lock: NodeLock, source: Source) -> I
         yield f"{name} {version} was taken before its cooldown: the fix of {', '.join(question.fixes)} needs it."
     for name in sorted({package_of(key) for key in lock.pins} & source.missing):
         yield f"The npm registry has no {name} any more; what is locked stays as long as it can be had."
-    undated = sorted(name for name, packument in source.seen.items() if not packument.uploaded)
+    undated = {name: packument for name, packument in source.seen.items() if not packument.uploaded}
     if undated and order.definition.tables.update.cooldown_days:
-        yield (
-            f"The npm registry does not say when versions of {', '.join(undated)} came, so that their age cannot be "
-            "judged: what is locked stays; update.cooldown-days = 0 takes what is newer."
+        remembered = all(packument.first_seen is not None for packument in undated.values())
+        yield f"The npm registry does not say when versions of {', '.join(sorted(undated))} came: " + (
+            "their cooldown counts from when Lamina first saw each version."
+            if remembered
+            else "their age cannot be judged, and what is locked stays; update.cooldown-days = 0 takes what is newer."
         )
     for name in sorted(question.direct & lock.pins.keys()):
         packument, version = source.seen.get(name), lock.pins[name].version
