@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 import urllib3
 
+from lamina.gateways.web import Web
 from lamina.model import Advice, Ecosystem
 from lamina.osv import Pin, Record, judge, pins_of
 
@@ -61,7 +59,7 @@ class Advisories:
         self._now = now
         self._down: tuple[float, str] | None = None
         self._records: dict[Named, Record] = {}
-        self._http = _pool(self._url, environment or {})
+        self._http = Web(environment or {}, at_once=_AT_ONCE).to(self._url)
         self._timeout = urllib3.Timeout(connect=connect, read=read)
         # A connection that cannot be made is not tried again here: the next run asks again.
         self._retries = urllib3.Retry(
@@ -188,18 +186,6 @@ class Advisories:
         if not isinstance(found, dict):
             raise NoAnswer("its answer is not a JSON object")
         return found
-
-
-def _pool(url: str, environment: Mapping[str, str]) -> urllib3.PoolManager:
-    """Connections that trust what the machine trusts, by way of the proxy that is set for the host, if one is."""
-    parts = urlsplit(url)
-    settings = {name.lower(): value for name, value in environment.items() if value}
-    proxy = settings.get(f"{parts.scheme}_proxy") or settings.get("all_proxy")
-    bypassed = proxy_bypass_environment(parts.netloc, {"no": settings.get("no_proxy", "")})
-    shared: dict[str, Any] = {"maxsize": _AT_ONCE, "ssl_context": ssl.create_default_context()}
-    if proxy and not bypassed and not proxy.startswith("socks"):
-        return urllib3.ProxyManager(proxy if "://" in proxy else f"http://{proxy}", **shared)
-    return urllib3.PoolManager(**shared)
 
 
 def _batch(part: Sequence[tuple[Pin, str]]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
-import stat
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from lamina import uv
 from lamina.errors import IndexUnavailable as IndexUnavailable
 from lamina.errors import ResolutionFailed
+from lamina.gateways.programs import runnable
 from lamina.lock import Lock, from_pylock
 from lamina.resolution import Access
 from lamina.resolve import Answer, Question
@@ -168,14 +168,5 @@ def find_uv(work: Path) -> Path:
         candidates.append(Path(found))
     for candidate in candidates:
         if candidate.is_file():
-            return candidate if candidate.stat().st_mode & stat.S_IXUSR else _executable_copy(candidate, work / "uv")
+            return runnable(candidate, work / "uv")
     raise IndexUnavailable("uv is not installed beside this function; add the resolver layer to it")
-
-
-def _executable_copy(binary: Path, copy: Path) -> Path:
-    if not copy.is_file() or copy.stat().st_size != binary.stat().st_size:
-        fresh = copy.with_suffix(".new")
-        shutil.copyfile(binary, fresh)
-        fresh.chmod(0o755)
-        fresh.replace(copy)
-    return copy

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import ssl
 import subprocess
 import tempfile
 import threading
@@ -21,15 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 import urllib3
 from packaging.utils import canonicalize_name
 
 from lamina.errors import IndexUnavailable
 from lamina.gateways.index import uv_environment
+from lamina.gateways.web import Web
 from lamina.listing import ACCEPTED, Listing, parse_simple
 from lamina.origin import own
 from lamina.resolution import Access
@@ -105,11 +103,10 @@ class Listings:
     ) -> None:
         self._find_default = default
         self._folder = work / "listings"
-        self._environment = environment or {}
+        self._web = Web(environment or {}, at_once=_AT_ONCE)
         self._timeout = urllib3.Timeout(connect=connect, read=read)
         self._fresh = fresh
         self._clock = clock
-        self._pools: dict[str, urllib3.PoolManager] = {}
         self._parsed: dict[str, tuple[bytes, Listing]] = {}
 
     def of(self, names: Iterable[str], access: Access | None) -> dict[str, Listing | None]:
@@ -182,7 +179,7 @@ class Listings:
             if parts.scheme not in ("https", "http"):
                 raise _NoAnswer("its address is not one of the web")
             try:
-                answer = self._pool(parts.scheme, parts.netloc).request(
+                answer = self._web.to(url).request(
                     "GET", url, headers=headers, timeout=self._timeout, retries=_RETRIES, preload_content=False
                 )
                 body = answer.read(_LARGEST + 1, decode_content=True)
@@ -200,16 +197,6 @@ class Listings:
                     raise _NoAnswer("it sends to another host")
                 headers.pop("authorization", None)
         raise _NoAnswer("it sends from one address to the other")
-
-    def _pool(self, scheme: str, host: str) -> urllib3.PoolManager:
-        """Connections by way of the proxy that is set for the host, if one is."""
-        named = {name.lower(): value for name, value in self._environment.items() if value}
-        proxy = named.get(f"{scheme}_proxy") or named.get("all_proxy") or ""
-        if proxy_bypass_environment(host, {"no": named.get("no_proxy", "")}) or proxy.startswith("socks"):
-            proxy = ""
-        if proxy not in self._pools:
-            self._pools[proxy] = _connections(proxy, self._environment)
-        return self._pools[proxy]
 
 
 def default_index(uv: Path, python: str, work: Path, environment: Mapping[str, str]) -> str:
@@ -263,20 +250,6 @@ def _open(url: str) -> Access:
         username=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
     )
-
-
-def _connections(proxy: str, environment: Mapping[str, str]) -> urllib3.PoolManager:
-    shared: dict[str, Any] = {
-        "maxsize": _AT_ONCE,
-        "ssl_context": ssl.create_default_context(
-            cafile=environment.get("SSL_CERT_FILE") or None, capath=environment.get("SSL_CERT_DIR") or None
-        ),
-    }
-    if not proxy:
-        return urllib3.PoolManager(**shared)
-    by = _open(proxy if "://" in proxy else f"http://{proxy}")
-    who = urllib3.make_headers(proxy_basic_auth=f"{by.username}:{by.password}") if by.username else {}
-    return urllib3.ProxyManager(by.url, proxy_headers=who, **shared)
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

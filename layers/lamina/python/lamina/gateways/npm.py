@@ -12,7 +12,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -25,6 +24,7 @@ from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from lamina.errors import IndexUnavailable, ResolutionFailed
+from lamina.gateways.programs import runnable
 from lamina.nodeanswer import Trouble, parse_trouble, plain
 from lamina.nodejs import NodeQuestion
 from lamina.npmlock import NodeLock, parse_npm_lock
@@ -148,17 +148,8 @@ def find_npm(work: Path) -> tuple[str, ...]:
     for package in (spec.submodule_search_locations or ()) if spec else ():
         node, script = Path(package, "bin/node"), Path(package, _CLI)
         if node.is_file() and script.is_file():
-            return (str(node if os.access(node, os.X_OK) else _executable_copy(node, work / "node")), str(script))
+            return (str(runnable(node, work / "node")), str(script))
     raise IndexUnavailable("npm is not installed beside this function; add the npm layer to it")
-
-
-def _executable_copy(binary: Path, copy: Path) -> Path:
-    if not copy.is_file() or copy.stat().st_size != binary.stat().st_size:
-        fresh = copy.with_suffix(".new")
-        shutil.copyfile(binary, fresh)
-        fresh.chmod(0o755)
-        fresh.replace(copy)
-    return copy
 
 
 def _trouble(question: NodeQuestion, stdout: str, stderr: str, source: Source) -> Trouble:

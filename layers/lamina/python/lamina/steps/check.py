@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -197,41 +197,23 @@ def check_variant(
     before = sources.advisories.look_up(pins, order.as_of)
     wanted = fixes(before, affecting(order.advisories, pins), only_named=order.security)
     tables = definition.tables
+    asked = _Asked(variant, definition, order, wanted)
     python = nodejs = None
     if needs_python(definition, variant) and tables.python is not None:
         index = tables.python.index
+        access = None if index is None else sources.credentials.of(index, variant)
+        exact: dict[str, str] = {canonicalize_name(name): version for name, version in order.packages.items()}
         python = resolve_python(
-            Order(
-                definition=definition,
-                variant=variant,
-                current=current.python,
-                as_of=order.as_of,
-                previously_wanted=current.wanted,
-                packages={canonicalize_name(name): version for name, version in order.packages.items()},
-                fixes=_of("PyPI", wanted),
-                security=order.security,
-                held_back=tuple(held for held in order.held_back if held.ecosystem == "PyPI"),
-                access=None if index is None else sources.credentials.of(index, variant),
-            ),
+            asked.of("PyPI", current.python, current.wanted, exact, access),
             sources.python,
             dry_run=order.dry_run,
             now=order.now,
         )
     if needs_nodejs(definition, variant) and tables.nodejs is not None:
         registry = tables.nodejs.registry
+        access = None if registry is None else sources.credentials.of(registry, variant)
         nodejs = resolve_nodejs(
-            Order(
-                definition=definition,
-                variant=variant,
-                current=current.nodejs,
-                as_of=order.as_of,
-                previously_wanted=current.node_wanted,
-                packages=dict(order.packages),
-                fixes=_of("npm", wanted),
-                security=order.security,
-                held_back=tuple(held for held in order.held_back if held.ecosystem == "npm"),
-                access=None if registry is None else sources.credentials.of(registry, variant),
-            ),
+            asked.of("npm", current.nodejs, current.node_wanted, dict(order.packages), access),
             sources.nodejs,
             dry_run=order.dry_run,
             now=order.now,
@@ -270,8 +252,36 @@ def _pins(python: Lock | None, nodejs: Lock | None) -> dict[Ecosystem, dict[str,
     return pins
 
 
-def _of(ecosystem: Ecosystem, advisories: Sequence[Advisory]) -> tuple[Advisory, ...]:
-    return tuple(advisory for advisory in advisories if advisory.ecosystem == ecosystem)
+@dataclass(frozen=True)
+class _Asked:
+    """What is wanted of every ecosystem."""
+
+    variant: Variant
+    definition: Definition
+    order: CheckOrder
+    fixes: tuple[Advisory, ...]
+
+    def of(
+        self,
+        ecosystem: Ecosystem,
+        current: Lock | None,
+        previously_wanted: tuple[str, ...],
+        packages: dict[str, str],
+        access: Access | None,
+    ) -> Order:
+        """What is wanted of one."""
+        return Order(
+            definition=self.definition,
+            variant=self.variant,
+            current=current,
+            as_of=self.order.as_of,
+            previously_wanted=previously_wanted,
+            packages=packages,
+            fixes=tuple(fix for fix in self.fixes if fix.ecosystem == ecosystem),
+            security=self.order.security,
+            held_back=tuple(held for held in self.order.held_back if held.ecosystem == ecosystem),
+            access=access,
+        )
 
 
 def _write_locks(name: str, run: str, found: Outcome, store: Store) -> tuple[ObjectKey, ObjectKey | None]:
