@@ -148,3 +148,20 @@ def test_an_own_index_that_refuses_a_package_further_down_is_unavailable(served:
 
     with pytest.raises(IndexUnavailable, match=r"refused Lamina \(403\); nothing was changed, what is new is unknown"):
         solve(served, tmp_path, CURRENT, fixes=())
+
+
+def test_a_name_of_its_own_that_the_own_index_has_not_is_looked_for_nowhere_else(
+    served: SimpleIndex, tmp_path: Path
+) -> None:
+    # GIVEN somebody who published a package under a private name in the default index
+    served.add("acme-kit", "9.9", uploaded=OLD)
+    with SimpleIndex() as own:
+        own.add("acme-other", "1.0", uploaded=OLD)
+        access = Access(own.url, packages=("acme-*",))
+
+        # WHEN a definition wants it, or a lock has it
+        with pytest.raises(ResolutionFailed, match=r"has no acme-kit, .*looked for nowhere else"):
+            solve(served, tmp_path, {}, wants="acme-kit\nother\n", access=access)
+
+    # THEN the default index was not even asked
+    assert not [path for path in served.asked if "acme" in path]

@@ -149,6 +149,15 @@ class _Shelf:
                 f"{', '.join(silent)}; nothing was changed, what is new is unknown. Check its address and credentials; "
                 "the next run asks again"
             )
+        mine = {name: listing for name in missing if own(access, name) and (listing := self.listings[name]) is not None}
+        bare = [name for name, listing in mine.items() if not listing.versions]
+        if access is not None and access.packages and bare:
+            # Asked further, a resolver would look for them in the default index, where anybody may own these names.
+            raise ResolutionFailed(
+                f"{self.facts.variant}: the index {access.url} of [python.index] in layer.toml has no "
+                f"{', '.join(bare)}, which `packages` there says are its own; they were looked for nowhere else, and "
+                "nothing was changed. Publish them there, or correct `packages`"
+            )
 
     def has_wheel(self, name: str, version: str) -> bool:
         """Whether a version has a wheel for the target."""
