@@ -1,8 +1,8 @@
 """Enroll: prepare a rollout and change nothing.
 
 In: `EnrollEvent`. Out: `Enrolled`. Reads functions, aliases and metrics; writes lock, journal and history.
-Calls lambda:ListFunctions, GetFunction, GetAlias, cloudwatch:GetMetricData, states:DescribeExecution, the registry
-and the artifacts bucket.
+Calls lambda:ListFunctions, GetFunction, GetAlias, GetLayerVersion, cloudwatch:GetMetricData,
+states:DescribeExecution, the registry and the artifacts bucket; reads the ends of the zips of code and layers.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from lamina.gateways.definitions import Definitions
 from lamina.gateways.executions import Executions
 from lamina.gateways.functions import Functions
 from lamina.gateways.metrics import Metrics as MetricsGateway
+from lamina.gateways.packages import Packages
 from lamina.gateways.registry import Layers, Table
 from lamina.gateways.rollouts import Rollouts
+from lamina.gateways.sizes import AT_ONCE, Sizes
 from lamina.gateways.store import Store
+from lamina.gateways.web import Web
 from lamina.rollout import RolloutPolicy
 from lamina.settings import Settings
 from lamina.steps.enroll import EnrollEvent, Gateways, run
@@ -36,13 +39,16 @@ TABLE = Table(boto3.client("dynamodb"), settings.registry)
 SCOPE = Scope(names=settings.function_names, own=f"{settings.stack}-")
 STORE = Store(boto3.client("s3"), settings.artifacts)
 DEFINITIONS = Definitions(settings.definitions, STORE)
+LAMBDA = boto3.client("lambda")
+FUNCTIONS = Functions(LAMBDA)
 REACH = Gateways(
-    functions=Functions(boto3.client("lambda")),
+    functions=FUNCTIONS,
     metrics=MetricsGateway(boto3.client("cloudwatch")),
     rollouts=Rollouts(TABLE),
     layers=Layers(TABLE),
     store=STORE,
     executions=Executions(boto3.client("stepfunctions")),
+    sizes=Sizes(LAMBDA, FUNCTIONS, Packages(Web(os.environ, at_once=AT_ONCE))),
 )
 
 

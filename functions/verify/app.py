@@ -1,7 +1,8 @@
 """Verify: imports everything that a candidate holds in a real function, before any other function sees it.
 
 In: `VerifyEvent`. Out: `Verified`. Reads the definition; calls lambda:CreateFunction, GetFunction, InvokeFunction and
-DeleteFunction on its own probe functions, the registry and the artifacts bucket.
+DeleteFunction on its own probe functions, ListFunctions, GetFunction on those of the fleet whose code it reads, the
+registry and the artifacts bucket.
 """
 
 from __future__ import annotations
@@ -16,17 +17,22 @@ from aws_lambda_powertools.utilities.parser import event_parser
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
+from lamina.fleet import Scope
 from lamina.gateways.definitions import Definitions
+from lamina.gateways.functions import Functions
+from lamina.gateways.packages import Packages
 from lamina.gateways.probes import TIMEOUT_S, Probes
 from lamina.gateways.registry import Layers, Table
 from lamina.gateways.store import Store
+from lamina.gateways.usage import AT_ONCE, Usage
+from lamina.gateways.web import Web
 from lamina.settings import Settings
 from lamina.steps.verify import Gateways, VerifyEvent, run
 
 logger = Logger()
 tracer = Tracer()
 metrics = Metrics()
-settings = Settings.from_environment(os.environ, "PROBE_PREFIX", "PROBE_ROLE")
+settings = Settings.from_environment(os.environ, "FUNCTION_NAMES", "PROBE_PREFIX", "PROBE_ROLE")
 
 SOURCES = {path.name: path.read_bytes() for path in (Path(__file__).parent / "probe").glob("probe.*")}
 # An invocation answers when the probe is done; a client that gave up earlier would invoke it a second time.
@@ -38,6 +44,11 @@ REACH = Gateways(
     store=STORE,
     prefix=settings.probe_prefix,
     sources=SOURCES,
+    usage=Usage(
+        Functions(boto3.client("lambda")),
+        Packages(Web(os.environ, at_once=AT_ONCE)),
+        Scope(names=settings.function_names, own=f"{settings.stack}-"),
+    ),
 )
 DEFINITIONS = Definitions(settings.definitions, STORE)
 

@@ -272,6 +272,20 @@ class Backend(LambdaBackend):
             if found and (version := found.layer_versions.pop(str(layer_version), None)):
                 del self._layer_archives[version.arn]
 
+    # -- where zips are
+
+    def code_of(self, function: Function) -> dict[str, Any]:
+        """GetFunction's Code: an address that the zip can be read from, or what moto says of an image."""
+        if function.package_type != "Zip":
+            found: dict[str, Any] = function.get_code().get("Code", {})
+            return found
+        return {"RepositoryType": "S3", "Location": self.engine.packages.address("tasks", function.archive)}
+
+    def location_of(self, layer: LayerVersion) -> str:
+        """An address that a layer version's zip can be read from."""
+        with self.lock:
+            return self.engine.packages.address("layers", self._layer_archives[layer.arn].archive)
+
     # -- inside
 
     def _run(self, arn: str, payload: bytes) -> Invocation:

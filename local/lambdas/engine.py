@@ -27,6 +27,7 @@ from local.lambdas import architecture, cloudwatch, report, rules
 from local.lambdas.backend import Backend, find_backend
 from local.lambdas.environment import Blueprint, Outcome
 from local.lambdas.files import Files, extensions_in
+from local.lambdas.packages import Packages
 from local.lambdas.pool import Pools
 from local.lambdas.runtimes import RuntimeUnavailable
 from local.lambdas.runtimes import get as get_runtime
@@ -85,6 +86,7 @@ class LambdaEngine:
         self.files = Files(work)
         self.settler = Settler(update_seconds)
         self.random = random.Random(seed)
+        self.packages = Packages(region, endpoint)
         self._endpoint = endpoint
         self._retries = async_retries
         self._logs = LogWriter(account, region)

@@ -39,12 +39,20 @@ def main() -> None:
     except OSError as error:
         _refuse(emulator, f"fork/exec {program}: {(error.strerror or 'exec format error').lower()}")
     server.child = child.pid
+    threading.Thread(target=_outlive_nobody, args=(os.getppid(),), daemon=True).start()
     status = child.wait()
     _mark(f"exit {status}")
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     os._exit(status & 0xFF)
+
+
+def _outlive_nobody(emulator: int) -> None:
+    """End everything of this runtime once the emulator is gone: a bootstrap that nobody answers asks for ever."""
+    while os.getppid() == emulator:
+        time.sleep(0.25)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):

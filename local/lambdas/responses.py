@@ -48,8 +48,7 @@ class Response(LambdaResponse):
         """GetFunction"""
         function, configuration = self._qualified(-1)
         latest = self.backend.find(function.function_name)
-        answer: dict[str, Any] = function.get_code() | {"Configuration": configuration}
-        answer.pop("Tags", None)
+        answer: dict[str, Any] = {"Configuration": configuration, "Code": self.backend.code_of(function)}
         if latest.tags:
             answer["Tags"] = latest.tags
         if latest.reserved_concurrency is not None:
@@ -170,11 +169,11 @@ class Response(LambdaResponse):
     def publish_layer_version(self) -> TYPE_RESPONSE:
         """PublishLayerVersion"""
         spec = {"LayerName": self._name(-2).rpartition(":")[2], **self.json_body}
-        return _json(self.backend.publish_layer_version(spec).get_layer_version(), 201)
+        return self._whole(self.backend.publish_layer_version(spec), 201)
 
     def get_layer_version(self) -> TYPE_RESPONSE:  # type: ignore[override]
         """GetLayerVersion"""
-        return _json(self._layer_version(self._name(-3), self._name(-1)).get_layer_version())
+        return self._whole(self._layer_version(self._name(-3), self._name(-1)))
 
     def get_layer_version_by_arn(self) -> TYPE_RESPONSE:
         """GetLayerVersionByArn"""
@@ -182,7 +181,7 @@ class Response(LambdaResponse):
         layer, _, version = arn.rpartition(":")
         if not version.isdigit():
             raise Refused("ValidationException", f"Value '{arn}' at 'arn' is not a layer version's ARN")
-        return _json(self._layer_version(layer, version).get_layer_version())
+        return self._whole(self._layer_version(layer, version))
 
     def list_layer_versions(self) -> TYPE_RESPONSE:  # type: ignore[override]
         """ListLayerVersions"""
@@ -234,6 +233,11 @@ class Response(LambdaResponse):
             if found and (match := found.layer_versions.get(version)):
                 return match
         raise Refused("ResourceNotFoundException", "The resource you requested does not exist.", 404)
+
+    def _whole(self, layer: LayerVersion, status: int = 200) -> TYPE_RESPONSE:
+        answer = layer.get_layer_version()
+        answer["Content"]["Location"] = self.backend.location_of(layer)
+        return _json(answer, status)
 
     def _compatible(self, layer: LayerVersion) -> bool:
         runtime, architecture = self._query("CompatibleRuntime"), self._query("CompatibleArchitecture")

@@ -96,6 +96,7 @@ def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
         "ARTIFACTS": "artifacts",
         "DEFINITIONS": str(tmp_path / "opt"),
         "BUILDER": str(REPOSITORY / "builder"),
+        "FUNCTION_NAMES": "app-*",
         "PROBE_PREFIX": "lamina-probe",
         "PROBE_ROLE": "arn:aws:iam::123456789012:role/probe",
         "POWERTOOLS_SERVICE_NAME": "lamina",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from lamina.budget import Size
 from lamina.errors import InvalidInput, NothingToRestore, RolloutClosed, RolloutInProgress
 from lamina.fleet import Scope
 from lamina.gateways.registry import Layers, Runs, Table
@@ -62,6 +63,19 @@ class FakeLogs:
 
 
 @dataclass
+class FakeSizes:
+    """What layers and code have unzipped, by ARN and by digest; all else is unknown."""
+
+    unzipped: dict[str, int] = field(default_factory=dict)
+
+    def measure(self, layers: Iterable[str], code: Mapping[str, str]) -> tuple[dict[str, Size], dict[str, Size]]:
+        return (
+            {arn: Size(None, self.unzipped.get(arn)) for arn in layers},
+            {digest: Size(None, self.unzipped.get(digest)) for digest in code},
+        )
+
+
+@dataclass
 class FakeExecutions:
     alive: set[str] = field(default_factory=set)
 
@@ -99,6 +113,7 @@ class House:
     rollouts: Rollouts
     runs: Runs
     store: Store
+    sizes: FakeSizes
 
     def enroll(self, rollout: str = "web-v2", policy: RolloutPolicy | None = None, **event: Any) -> enroll.Enrolled:
         given = enroll.EnrollEvent(
@@ -117,6 +132,7 @@ class House:
             self.layers,
             self.store,
             self.executions,  # type: ignore[arg-type]
+            self.sizes,  # type: ignore[arg-type]
         )
         return enroll.run(given, policy or RolloutPolicy(), "platform", event.pop("scope", SCOPE), reach)
 
@@ -186,6 +202,7 @@ def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
             Rollouts(table),
             Runs(table),
             Store(s3, "artifacts"),
+            FakeSizes(),
         )
         changes = (Change(package="httpx", from_="0.27.2", to="0.28.0"),)
         for version, digest in ((1, "one"), (2, "two")):
@@ -266,6 +283,24 @@ def test_a_function_outside_the_stack_s_scope_is_left_alone(house: House) -> Non
     fleet(house, latest=1)
     house.enroll(scope=Scope(names="app-*", own="lamina-"))
     assert "FunctionNames" in entries(house)["plain-1"].reason
+
+
+def test_a_function_that_would_burst_is_left_alone_and_what_is_unknown_goes_on(house: House) -> None:
+    fleet(house, latest=2, alias=1)
+    house.functions.deploy("plain-1", code="large")
+    house.sizes.unzipped = {"large": 262_000_000, NEW: 100_000, LOGS: 44_001}
+
+    found = house.enroll()
+
+    assert (found.fleet, found.left_alone) == (3, 1)
+    of = entries(house)
+    assert of["plain-1"].status is EntryStatus.LEFT_ALONE
+    assert of["plain-1"].reason == (
+        "its code (262,000,000 bytes) and layers would be 262,144,001 bytes unzipped, 1 over Lambda's limit of "
+        "262,144,000: logs:4 44,001 bytes, web-python313-arm64:2 100,000 bytes"
+    )
+    assert of["plain-2"].status is of["live-1"].status is EntryStatus.PLANNED
+    assert "is unknown: the size of its code could not be read" in of["plain-2"].reason
 
 
 def test_a_second_rollout_of_the_variant_is_refused_while_the_first_is_under_way(house: House) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,9 +11,11 @@ import pytest
 
 from lamina.errors import VerifyFailed
 from lamina.gateways.registry import Layers, Table
+from lamina.imports import Used
 from lamina.model import Change, LayerArn, Release, Variant
 from lamina.probing import ImportFailure, ProbeAnswer, SmokeResult
 from lamina.questions import Program
+from lamina.rollout import RolloutPolicy
 
 from .conftest import NOW, Cloud, Context
 
@@ -39,6 +38,8 @@ package = "package.json"
 [verify]
 imports = ["left/part"]
 smoke = "check.mjs"
+[rollout]
+exclude = ["batch-*"]
 """
 
 
@@ -58,13 +59,11 @@ class Scripted:
 
 
 class Fleet:
-    """A fleet of one function."""
+    """A fleet of one function that was read, and another."""
 
-    def code(self, variant: Variant) -> Iterable[bytes]:
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
-            archive.writestr("app.mjs", "import pad from 'pad/start'; import fs from 'fs'")
-        return [buffer.getvalue()]
+    def imported(self, candidate: LayerArn, policy: RolloutPolicy) -> Used:
+        assert (candidate, policy.exclude) == (arn(2)["arn"], ("batch-*",))
+        return Used(frozenset({"pad/start", "fs"}), 1, {"app-2": "too large"})
 
 
 def layers() -> Layers:
@@ -145,6 +144,8 @@ def test_both_releases_are_asked_the_same_and_their_cold_starts_are_compared(clo
     written = json.loads(cloud.read(verified["findings"]))
     assert (written["initMs"], written["initMsBefore"], written["vanished"]) == (120.0, 80.5, ["gone"])
     assert written["used"] == ["pad/start"]
+    assert (written["functionsRead"], written["functionsUnread"]) == (1, {"app-2": "too large"})
+    assert verified["message"].endswith("; what app-2 imports is unknown (too large)")
     assert "names" not in written["candidate"]
 
 

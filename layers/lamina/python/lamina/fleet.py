@@ -18,7 +18,8 @@ class FunctionView:
     """A function's configuration, of `$LATEST` or of a published version.
 
     `fingerprint` is a digest over everything in the configuration but layers, version and bookkeeping: two views
-    with the same fingerprint, code and layers behave alike. `timeout` is in seconds.
+    with the same fingerprint, code and layers behave alike. `timeout` is in seconds. `code_size` and `layer_sizes` are
+    the bytes of the zips, as far as Lambda says.
     """
 
     name: FunctionName
@@ -32,6 +33,16 @@ class FunctionView:
     update: str = "Successful"
     timeout: int = 3
     modified: datetime | None = None
+    code_size: int | None = None
+    layer_sizes: Mapping[LayerArn, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CodePackage:
+    """A function's code: its digest, and an address that opens it to whoever has it, for a few minutes."""
+
+    code: str
+    location: str = field(repr=False)
 
 
 @dataclass(frozen=True)

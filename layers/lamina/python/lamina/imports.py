@@ -15,7 +15,8 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 MOST_FILES = 5_000
@@ -30,6 +31,24 @@ _JAVASCRIPT = re.compile(
         (?P<quote>["'])(?P<name>[@\w][^"'\\\s]{0,200})(?P=quote)""",
     re.VERBOSE,
 )
+
+
+@dataclass(frozen=True)
+class Used:
+    """What functions import: the modules, how many functions were read, and by name why the others were not."""
+
+    modules: frozenset[str] = frozenset()
+    functions: int = 0
+    unread: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def unknown(self) -> str:
+        """What is not known, in words; empty where everything is."""
+        if not self.unread:
+            return ""
+        name, why = next(iter(self.unread.items()))
+        rest = f" and {len(self.unread) - 1} more" if len(self.unread) > 1 else ""
+        return f"what {name}{rest} import{'' if rest else 's'} is unknown ({why})"
 
 
 def imported_modules(package: bytes) -> frozenset[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError, WaiterError
 
 from lamina.errors import Busy, ChangedElsewhere, Refused
-from lamina.fleet import AliasView, FunctionChange, FunctionView, MoveAlias, PublishVersion, SetLayers
+from lamina.fleet import AliasView, CodePackage, FunctionChange, FunctionView, MoveAlias, PublishVersion, SetLayers
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -74,6 +74,15 @@ class Functions:
             return _view(self._client.get_function(**arguments)["Configuration"])
         except self._client.exceptions.ResourceNotFoundException:
             return None
+
+    def package(self, name: str) -> CodePackage | None:
+        """The code of a function's `$LATEST`; None for an image, or if there is no such function."""
+        try:
+            answer = self._client.get_function(FunctionName=name)
+        except self._client.exceptions.ResourceNotFoundException:
+            return None
+        location = answer.get("Code", {}).get("Location")
+        return CodePackage(answer["Configuration"]["CodeSha256"], location) if location else None
 
     def alias(self, name: str, alias: str) -> AliasView | None:
         """An alias as it is now; None if the function or the alias does not exist."""
@@ -162,4 +171,8 @@ def _view(configuration: Mapping[str, Any]) -> FunctionView:
         update=configuration.get("LastUpdateStatus", "Successful"),
         timeout=configuration.get("Timeout", 3),
         modified=datetime.fromisoformat(modified) if modified else None,
+        code_size=configuration.get("CodeSize"),
+        layer_sizes={
+            layer["Arn"]: layer["CodeSize"] for layer in configuration.get("Layers", []) if "CodeSize" in layer
+        },
     )

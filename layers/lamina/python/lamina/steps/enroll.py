@@ -13,6 +13,7 @@ from lamina.fleet import AliasView, FunctionView, Scope, outside, unfit, unrelea
 from lamina.layerlist import find
 from lamina.model import LayerArn, LayerVersion, Model, Reason, Variant
 from lamina.rollout import Entry, EntryStatus, Lock, Rollout, RolloutPolicy, RolloutStatus, Snapshot
+from lamina.steps.weighing import Scales
 from lamina.verdict import Minute
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lamina.gateways.metrics import Metrics
     from lamina.gateways.registry import Layers
     from lamina.gateways.rollouts import Rollouts
+    from lamina.gateways.sizes import Sizes
     from lamina.gateways.store import Store
 
 HISTORY = timedelta(days=7)
@@ -62,6 +64,7 @@ class Gateways:
     layers: Layers
     store: Store
     executions: Executions
+    sizes: Sizes
 
 
 def run(
@@ -83,7 +86,8 @@ def run(
     if done is not None and done.waves:
         return _answer(done, reach.rollouts.entries(event.rollout))
     rollout = done or _open(event, policy, owner, reach)
-    entries = survey(event.candidate.arn, policy, scope, reach.functions)
+    scales = Scales(reach.layers, reach.store, reach.sizes)
+    entries = survey(event.candidate.arn, policy, scope, reach.functions, scales)
     eligible = [entry for entry in entries if entry.status is EntryStatus.PLANNED]
     traffic = _traffic(eligible, reach.metrics, event.now)
     cohorts = choose([_member(entry, traffic[entry.function]) for entry in eligible], policy)
@@ -143,8 +147,13 @@ def _open(event: EnrollEvent, policy: RolloutPolicy, owner: str, reach: Gateways
     return rollout
 
 
-def survey(candidate: LayerArn, policy: RolloutPolicy, scope: Scope, functions: Functions) -> tuple[Entry, ...]:
-    """The fleet by name, each function as it is now, or with the reason why it is left alone."""
+def survey(
+    candidate: LayerArn, policy: RolloutPolicy, scope: Scope, functions: Functions, scales: Scales | None = None
+) -> tuple[Entry, ...]:
+    """The fleet by name, each function as it is now, or with the reason why it is left alone.
+
+    Without `scales` no function is left alone for its size; Lambda then refuses what is too large.
+    """
     listed = users_of(tuple(functions.all()), candidate, policy)
     entries = []
     for view in sorted(listed, key=lambda view: view.name):
@@ -153,7 +162,7 @@ def survey(candidate: LayerArn, policy: RolloutPolicy, scope: Scope, functions: 
         entry = Entry(function=view.name, before=Snapshot(layers=view.layers), replaced=old, timeout=view.timeout)
         reason = outside(view.name, policy, scope)
         entries.append(_left_alone(entry, reason) if reason else examine(entry, candidate, policy, functions))
-    return tuple(entries)
+    return scales.weigh(entries, {view.name: view for view in listed}, candidate) if scales else tuple(entries)
 
 
 def examine(entry: Entry, candidate: LayerArn, policy: RolloutPolicy, functions: Functions) -> Entry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -13,10 +13,11 @@ from lamina.culprit import parse_errors, suspects
 from lamina.definition import Definition
 from lamina.errors import VerifyFailed
 from lamina.explain import Explanation
-from lamina.imports import imported_modules
-from lamina.model import LayerVersion, Model, ObjectKey, Release, Variant
+from lamina.imports import Used
+from lamina.model import LayerArn, LayerVersion, Model, ObjectKey, Release, Variant
 from lamina.probing import ImportFailure, Judgement, ProbeAnswer, judge, probe_name
 from lamina.questions import Language, language, program, relevant, top_level, wanted_imports
+from lamina.rollout import RolloutPolicy
 
 if TYPE_CHECKING:
     from lamina.gateways.probes import Probes
@@ -52,8 +53,8 @@ class Verified(Model):
 class Usage(Protocol):
     """Knows the functions of the fleet."""
 
-    def code(self, variant: Variant) -> Iterable[bytes]:
-        """The code packages, as zips, of the functions that have the variant's layer."""
+    def imported(self, candidate: LayerArn, policy: RolloutPolicy) -> Used:
+        """What the functions import that have some version of the candidate's layer, or of one that it replaces."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,9 @@ def run(event: VerifyEvent, definition: Definition, reach: Gateways) -> Verified
     if subject is None:
         raise VerifyFailed(f"{name}: version {event.candidate.version} is not in the registry; start the update again")
     before = _subject(event.current, name, reach) if event.current is not None else None
-    used = _used(event, subject, before, reach) if before is not None else frozenset()
+    read = _read_fleet(event, definition, reach) if before is not None else Used()
+    manifests = [one.manifest for one in (subject, before) if one is not None]
+    used = relevant(read.modules, spoken, *manifests)
     candidate = _probe(event, subject, definition, used, reach)
     promoted, silent = None, ""
     if before is not None:
@@ -116,6 +119,8 @@ def run(event: VerifyEvent, definition: Definition, reach: Gateways) -> Verified
         imports=wanted_imports(definition, spoken),
         used=used,
     )
+    # A rejection stands, whatever else functions import.
+    message = "; ".join(filter(None, (judgement.message, read.unknown if judgement.accepted else "")))
     culprits = () if judgement.accepted else _culprits(judgement, release, subject.manifest, spoken)
     findings = reach.store.write_json(
         f"findings/{name}/{event.candidate.version}.json",
@@ -125,11 +130,13 @@ def run(event: VerifyEvent, definition: Definition, reach: Gateways) -> Verified
             "run": event.run,
             "accepted": judgement.accepted,
             "culprits": list(culprits),
-            "message": judgement.message,
+            "message": message,
             "rejecting": [failure.to_json() for failure in judgement.rejecting],
             "findings": [failure.to_json() for failure in judgement.findings],
             "vanished": list(judgement.vanished),
             "used": sorted(used),
+            "functionsRead": read.functions,
+            "functionsUnread": dict(read.unread),
             "initMs": candidate.init_ms,
             "initMsBefore": None if promoted is None else promoted.init_ms,
             "candidate": candidate.report(),
@@ -142,7 +149,7 @@ def run(event: VerifyEvent, definition: Definition, reach: Gateways) -> Verified
     return Verified(
         accepted=judgement.accepted,
         culprits=culprits,
-        message=judgement.message,
+        message=message,
         findings=findings,
         init_ms=candidate.init_ms,
         init_ms_before=None if promoted is None else promoted.init_ms,
@@ -161,12 +168,12 @@ def _subject(version: LayerVersion, name: str, reach: Gateways) -> _Subject | No
     )
 
 
-def _used(event: VerifyEvent, subject: _Subject, before: _Subject, reach: Gateways) -> frozenset[str]:
-    """The modules of the layer that functions of the fleet import, as far as their code tells."""
+def _read_fleet(event: VerifyEvent, definition: Definition, reach: Gateways) -> Used:
+    """What functions of the fleet import, as far as their code tells."""
     if reach.usage is None:
-        return frozenset()
-    names = {name for code in reach.usage.code(event.variant) for name in imported_modules(code)}
-    return relevant(names, language(event.variant.runtime), subject.manifest, before.manifest)
+        return Used()
+    policy = RolloutPolicy.model_validate(definition.tables.rollout.model_dump(by_alias=True))
+    return reach.usage.imported(event.candidate.arn, policy)
 
 
 def _probe(
