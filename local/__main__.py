@@ -59,6 +59,7 @@ def _with_aws(options: argparse.Namespace) -> int:
     """Commands that run the embedded AWS, which takes a while to load."""
     from local.demo import demo
     from local.deploy.errors import DeployError
+    from local.nodes import NodeMissing
     from local.pythons import InterpreterMissing
     from local.results import ReplayFailed
     from local.scenario import ScenarioError, load
@@ -73,7 +74,7 @@ def _with_aws(options: argparse.Namespace) -> int:
                 return serve(scenario, options.minute_seconds, options.runtime)
             case _:
                 return demo(PROJECT / "scenarios", PROJECT / "reports")
-    except (ScenarioError, ReplayFailed, InterpreterMissing, DeployError, OSError) as error:
+    except (ScenarioError, ReplayFailed, InterpreterMissing, NodeMissing, DeployError, OSError) as error:
         print(f"{options.command}: {error}", file=sys.stderr)
         return 2
 

@@ -53,7 +53,7 @@ def create(lambdas: LambdaClient, iam: IAMClient, fleet: Sequence[Member], arns:
     `arns` maps variants to the layer versions to attach. Raises `ScenarioError` if a function's variant has none.
     """
     role = iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=json.dumps(_TRUST))["Role"]["Arn"]
-    packages = {code: _package(code) for code in {member.code for member in fleet}}
+    packages = {code: package(code) for code in {member.code for member in fleet}}
     for member in fleet:
         missing = [variant for variant in variants(member) if variant not in arns]
         if missing:
@@ -88,12 +88,19 @@ def serving_layers(lambdas: LambdaClient, member: Member) -> tuple[str, ...]:
     return tuple(layer["Arn"] for layer in answer.get("Layers", []))
 
 
-def _package(code: Path) -> bytes:
+def package(code: Path) -> bytes:
+    """A function's code as a zip: its folder as it is, without bytecode."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(code.rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
-                archive.write(path, path.relative_to(code))
+                name = path.relative_to(code).as_posix()
+                info = zipfile.ZipInfo.from_file(path, name)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                if name == "bootstrap":
+                    # Lambda runs it itself, and not every way that a scenario travels keeps modes.
+                    info.external_attr = 0o100755 << 16
+                archive.writestr(info, path.read_bytes())
     return buffer.getvalue()
 
 

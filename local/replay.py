@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from local import fleet, pythons
+from local import fleet, nodes, pythons
 from local.clock import Clock
 from local.cloud import Cloud, Stack
 from local.osv import Osv
@@ -192,10 +192,11 @@ def replay(scenario: Scenario, story: Story, *, reports: Path, runtime: str | No
     Raises:
         ReplayFailed: the replay went wrong.
         InterpreterMissing: a Python that the scenario's functions need is not on this machine.
+        NodeMissing: nor is a Node.js.
     """
     started = time.monotonic()
     for needed in sorted({member.runtime for member in scenario.fleet}):
-        pythons.find(needed)
+        _find(needed)
     story.begin(scenario.title, f"{scenario.before} → {scenario.after}")
     with stage(scenario.definitions, scenario.minute_seconds, story, runtime) as lamina:
         story.chapter(f"The package index as of {scenario.before}: making release 1")
@@ -214,7 +215,8 @@ def replay(scenario: Scenario, story: Story, *, reports: Path, runtime: str | No
             story.chapter(f"The package index as of {scenario.after}: the update under test")
             before = {member.name: fleet.serving_layers(lambdas, member) for member in scenario.fleet}
             calls, seconds = Counter(_own_calls(lamina)), dict(lamina.watcher.seconds)
-            report = lamina.update(f"{_safe(scenario.name)}-after", {"asOf": scenario.after.isoformat()})
+            order = {"asOf": scenario.after.isoformat()} | ({"force": True} if scenario.force else {})
+            report = lamina.update(f"{_safe(scenario.name)}-after", order)
             traffic.check()
         finally:
             traffic.stop()
@@ -306,6 +308,14 @@ def _runtime() -> str:
             continue
         return runtime
     return f"python3.{sys.version_info.minor}"
+
+
+def _find(runtime: str) -> None:
+    """Look for what functions of a runtime need here. A provided runtime needs nothing that it does not bring."""
+    if runtime.startswith("python"):
+        pythons.find(runtime)
+    elif runtime.startswith("nodejs"):
+        nodes.find(runtime)
 
 
 def _safe(name: str) -> str:

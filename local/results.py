@@ -33,10 +33,12 @@ class Release:
     version: int
     arn: str
     packages: dict[str, str]
+    node_packages: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Version and packages."""
-        return {"version": self.version, "packages": self.packages}
+        """Version and packages; those of npm only where there are any."""
+        node = {"node_packages": self.node_packages} if self.node_packages else {}
+        return {"version": self.version, "packages": self.packages, **node}
 
 
 class Registry:
@@ -55,7 +57,10 @@ class Registry:
     def release(self, variant: str, version: int | None) -> Release | None:
         """One release of a variant."""
         item = {} if version is None else self._item(f"LAYER#{variant}", f"RELEASE#{version:08d}")
-        return Release(int(item["version"]), item["arn"], dict(item["packages"])) if item else None
+        if not item:
+            return None
+        npm = item.get("nodePackages", {})
+        return Release(int(item["version"]), item["arn"], dict(item["packages"]), dict(npm))
 
     def excused(self, rollout: str | None) -> set[str]:
         """Functions that a rollout meant to leave, or to put back, on the old release whatever became of the rest."""

@@ -4,13 +4,15 @@ A scenario is a folder::
 
     scenario.toml                     dates, speed, fleet, expectation
     layers/<name>/layer.toml, …       the layer definitions that Lamina works on
-    fleet/<function>/app.py           the functions that use the layers
+    fleet/<function>/app.py, …        the functions that use the layers
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -18,6 +20,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Outcome: TypeAlias = Literal["promoted", "rolled_back", "rejected", "up_to_date", "held", "failed"]
 Stage: TypeAlias = Literal["resolve", "build", "verify", "canary"]
+
+_LANGUAGES = {
+    "python": (("app.py",), "with handler(event, context)"),
+    "nodejs": (("app.mjs", "app.js", "app.cjs"), "that exports handler"),
+}
+"""How a runtime's name begins → the file that `app.handler` may be in, and what is to be there."""
 
 
 class ScenarioError(Exception):
@@ -34,6 +42,8 @@ class Group(_Table):
     """One table `[fleet.<name>]`: `count` functions with the same code, layers and traffic."""
 
     layers: list[str] = Field(min_length=1)
+    runtime: str | None = Field(None, min_length=1)
+    """One that all of the layers are for; without it, the first of these that there is code for."""
     count: int | None = Field(None, ge=1)
     per_minute: float = Field(gt=0)
     """Invocations a minute, for each function; below 1 it means one every few minutes."""
@@ -57,6 +67,7 @@ class _File(_Table):
     after: dt.date
     minute_seconds: float = Field(1.0, gt=0)
     warm_up_minutes: int = Field(20, ge=0)
+    force: bool = False
     fleet: dict[str, Group] = {}
     expect: Expectation | None = None
 
@@ -68,7 +79,7 @@ class Member(BaseModel):
 
     name: str
     code: Path
-    """The folder that holds `app.py`."""
+    """The folder that holds its code."""
     runtime: str
     architectures: tuple[str, ...]
     """What all of its layers are published for."""
@@ -95,6 +106,8 @@ class Scenario(BaseModel):
     minute_seconds: float
     """How long a CloudWatch minute lasts, in real seconds, unless its traffic takes longer."""
     warm_up_minutes: int
+    force: bool
+    """Whether the update under test rebuilds and rolls out layers in which nothing changed, too."""
     definitions: Path
     """The folder with one layer definition in each folder."""
     layers: tuple[str, ...]
@@ -128,6 +141,7 @@ def load(folder: Path) -> Scenario:
         after=file.after,
         minute_seconds=file.minute_seconds,
         warm_up_minutes=file.warm_up_minutes,
+        force=file.force,
         definitions=definitions.resolve(),
         layers=layers,
         fleet=members,
@@ -138,22 +152,28 @@ def load(folder: Path) -> Scenario:
 def _members(folder: Path, name: str, group: Group) -> list[Member]:
     path, key = folder / "scenario.toml", f"[fleet.{name}]"
     code = folder / "fleet" / name
-    if not (code / "app.py").is_file():
-        raise ScenarioError(f"{path}: {key} has no code; add fleet/{name}/app.py with handler(event, context)")
     offers = [_offer(folder, key, layer) for layer in group.layers]
-    runtimes = [runtime for runtime in offers[0][0] if all(runtime in others for others, _ in offers)]
-    architectures = tuple(arch for arch in offers[0][1] if all(arch in others for _, others in offers))
+    runtimes = [runtime for runtime in offers[0].runtimes if all(runtime in others.runtimes for others in offers)]
+    architectures = tuple(
+        arch for arch in offers[0].architectures if all(arch in others.architectures for others in offers)
+    )
     if not runtimes or not architectures:
         raise ScenarioError(
             f"{path}: {key} layers {', '.join(group.layers)} have no runtime and architecture in common; "
             f"align runtimes and architectures in their layer.toml"
         )
+    if group.runtime is not None and group.runtime not in runtimes:
+        raise ScenarioError(
+            f"{path}: {key} runtime {group.runtime!r} is not what its layers {', '.join(group.layers)} are for; "
+            f"use one of {', '.join(runtimes)}"
+        )
+    runtime = _runtime(f"{path}: {key}", code, [group.runtime] if group.runtime else runtimes, offers)
     names = [name] if group.count is None else [f"{name}-{number}" for number in range(1, group.count + 1)]
     return [
         Member(
             name=member,
             code=code.resolve(),
-            runtime=runtimes[0],
+            runtime=runtime,
             architectures=architectures,
             layers=tuple(group.layers),
             per_minute=group.per_minute,
@@ -165,16 +185,52 @@ def _members(folder: Path, name: str, group: Group) -> list[Member]:
     ]
 
 
-def _offer(folder: Path, key: str, layer: str) -> tuple[list[str], list[str]]:
-    """The runtimes and architectures that a definition names. Anything else in it is Lamina's to judge."""
+def _runtime(at: str, code: Path, runtimes: Sequence[str], offers: Sequence[_Offer]) -> str:
+    """The first of the runtimes that the function's folder has code for."""
+    remedies = []
+    for runtime in runtimes:
+        for language, (files, what) in _LANGUAGES.items():
+            if not runtime.startswith(language):
+                continue
+            if any((code / file).is_file() for file in files):
+                return runtime
+            remedies.append(f"fleet/{code.name}/{files[0]} {what}")
+        if runtime.startswith("provided."):
+            there = any(path.is_file() for path in code.rglob("*"))
+            if there and ((code / "bootstrap").is_file() or any(offer.bootstrap for offer in offers)):
+                return runtime
+            remedies.append(f"fleet/{code.name}/bootstrap, or any file where a layer has the bootstrap")
+    if not remedies:
+        raise ScenarioError(
+            f"{at} would run on {runtimes[0]}; functions of scenarios are for python*, nodejs* and provided.*"
+        )
+    raise ScenarioError(f"{at} has no code; add {'; or '.join(dict.fromkeys(remedies))}")
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """What a layer definition is for, and whether its own files have a runtime among them."""
+
+    runtimes: Sequence[str]
+    architectures: Sequence[str]
+    bootstrap: bool
+
+
+def _offer(folder: Path, key: str, layer: str) -> _Offer:
+    """What functions need to know of a definition. Anything else in it is Lamina's to judge."""
     path = folder / "layers" / layer / "layer.toml"
-    table = _toml(path, f"{key} in scenario.toml names the layer {layer!r}; add it, or correct the name").get("layer")
+    tables = _toml(path, f"{key} in scenario.toml names the layer {layer!r}; add it, or correct the name")
+    table = tables.get("layer")
     table = table if isinstance(table, dict) else {}
     offer = table.get("runtimes"), table.get("architectures", ["x86_64", "arm64"])
     for value, name in zip(offer, ("runtimes", "architectures"), strict=True):
         if not (isinstance(value, list) and value and all(isinstance(entry, str) for entry in value)):
             raise ScenarioError(f"{path}: layer.{name} must be a list of strings; {key} needs it to create functions")
-    return offer  # type: ignore[return-value]  # just checked
+    files = tables.get("files")
+    place = files.get("from") if isinstance(files, dict) else None
+    bootstrap = isinstance(place, str) and (path.parent / place / "bootstrap").is_file()
+    runtimes, architectures = offer
+    return _Offer(runtimes, architectures, bootstrap)  # type: ignore[arg-type]  # just checked
 
 
 def _toml(path: Path, remedy: str) -> dict[str, Any]:

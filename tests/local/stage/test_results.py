@@ -47,6 +47,12 @@ def test_the_shape_is_the_contracts() -> None:
     }
 
 
+def test_packages_of_npm_are_told_apart() -> None:
+    both = replace(NEW, node_packages={"tslib": "2.8.0"})
+
+    assert both.to_json() == {"version": 2, "packages": {"httpx": "0.28.0"}, "node_packages": {"tslib": "2.8.0"}}
+
+
 def test_nothing_new_has_no_candidate() -> None:
     value = result({"web": Layer("up_to_date", OLD, None, 1)}).to_json()
 

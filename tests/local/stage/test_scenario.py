@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from local.fleet import package
 from local.scenario import ScenarioError, load
 
 SCENARIOS = Path(__file__).parents[3] / "scenarios"
@@ -111,7 +114,87 @@ def test_two_functions_of_one_name(folder: Path) -> None:
         load(folder)
 
 
-@pytest.mark.parametrize("name", ["httpx-0.28", "numpy-1.24", "requests-2.32", "werkzeug-3.0"])
+def of_kinds(folder: Path, runtimes: str, files: str = "", *, key: str = "") -> str:
+    """The runtime of the function `api` with these files, on a layer that is for these runtimes."""
+    quoted = ", ".join(f'"{runtime}"' for runtime in runtimes.split())
+    (folder / "layers/web/layer.toml").write_text(LAYER.replace('"python3.11", "python3.12"', quoted))
+    (folder / "fleet/api/app.py").unlink()
+    for name in files.split():
+        path = folder / "fleet/api" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    (folder / "scenario.toml").write_text(GOOD + (f'runtime = "{key}"\n' if key else ""))
+    return load(folder).fleet[0].runtime
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "files", "key", "expected"),
+    [
+        ("nodejs22.x", "app.mjs", "", "nodejs22.x"),
+        ("nodejs22.x", "app.js", "", "nodejs22.x"),
+        ("nodejs22.x", "app.cjs", "", "nodejs22.x"),
+        ("provided.al2023", "bootstrap", "", "provided.al2023"),
+        ("python3.11 nodejs22.x", "app.js", "", "nodejs22.x"),
+        ("nodejs22.x python3.11", "app.py", "", "python3.11"),
+        ("provided.al2023 python3.11", "app.py", "", "python3.11"),
+        ("python3.11 python3.12", "app.py", "python3.12", "python3.12"),
+        ("python3.11 nodejs22.x", "app.py app.js", "nodejs22.x", "nodejs22.x"),
+    ],
+)
+def test_a_function_runs_on_what_its_folder_has_code_for(
+    folder: Path, runtimes: str, files: str, key: str, expected: str
+) -> None:
+    assert of_kinds(folder, runtimes, files, key=key) == expected
+
+
+def test_the_bootstrap_may_be_the_layers(folder: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"no code; add fleet/api/bootstrap, or any file where a layer has the"):
+        of_kinds(folder, "provided.al2023", "app.sh")
+    (folder / "fleet/api/app.py").write_text("")
+    (folder / "layers/web/own").mkdir()
+    (folder / "layers/web/own/bootstrap").write_text("")
+    definition = folder / "layers/web/layer.toml"
+    definition.write_text(definition.read_text() + '[files]\nfrom = "own"\n')
+
+    assert load(folder).fleet[0].runtime == "provided.al2023"
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "files", "key", "message"),
+    [
+        ("nodejs22.x", "app.ts", "", r"\[fleet\.api\] has no code; add fleet/api/app\.mjs that exports handler$"),
+        ("python3.11 nodejs22.x", "", "", r"app\.py with handler\(event, context\); or fleet/api/app\.mjs"),
+        ("python3.11 nodejs22.x", "app.py", "nodejs22.x", r"has no code; add fleet/api/app\.mjs"),
+        ("python3.11", "app.py", "nodejs22.x", r"runtime 'nodejs22\.x' is not what its layers web are for; use one"),
+        ("java21", "app.java", "", r"would run on java21; functions of scenarios are for python\*, nodejs\* and"),
+    ],
+)
+def test_a_function_without_code_for_its_runtime_is_told_what_to_add(
+    folder: Path, runtimes: str, files: str, key: str, message: str
+) -> None:
+    with pytest.raises(ScenarioError, match=message) as caught:
+        of_kinds(folder, runtimes, files, key=key)
+
+    assert "scenario.toml: [fleet.api]" in str(caught.value)
+
+
+def test_whatever_became_of_its_mode_a_functions_bootstrap_can_be_executed(folder: Path) -> None:
+    for name in ("bootstrap", "data"):
+        (folder / name).write_text("x")
+        (folder / name).chmod(0o644)
+    with zipfile.ZipFile(io.BytesIO(package(folder))) as archive:
+        modes = {info.filename: info.external_attr >> 16 & 0o777 for info in archive.infolist()}
+
+    assert (modes["bootstrap"], modes["data"], modes["fleet/api/app.py"]) == (0o755, 0o644, 0o644)
+
+
+def test_an_update_may_be_forced(folder: Path) -> None:
+    assert not load(folder).force
+    (folder / "scenario.toml").write_text("force = true\n" + GOOD)
+    assert load(folder).force
+
+
+@pytest.mark.parametrize("name", ["every-kind", "httpx-0.28", "numpy-1.24", "requests-2.32", "werkzeug-3.0"])
 def test_the_scenarios_that_come_along_are_well_formed(name: str) -> None:
     scenario = load(SCENARIOS / name)
 

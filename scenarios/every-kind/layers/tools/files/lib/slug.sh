@@ -1,0 +1,4 @@
+# Functions that the tools share.
+slug() {
+  printf '%s' "$1" | tr '[:upper:]' '[:lower:]' | tr -cs '[:alnum:]' '-' | sed 's/^-//; s/-$//'
+}
