@@ -202,6 +202,8 @@ def _first(lines: list[str], limit: int) -> list[str]:
 
 def summarize(changes: tuple[Change, ...], *, first: bool) -> str:
     """One line on what changed, direct requirements first: it becomes part of the layer version's description."""
+    if first and not changes:
+        return "first release, without packages"
     if first:
         return f"first release, {len(changes)} package{'s' if len(changes) != 1 else ''}: " + _some(
             [f"{change.package} {change.to}" for change in _by_weight(changes)]
