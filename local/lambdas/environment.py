@@ -91,7 +91,8 @@ class Environment:
         folder.mkdir(parents=True)
         (folder / "tmp").mkdir(mode=0o777)
         trust = {name: os.environ[name] for name in TRUST if os.environ.get(name)}
-        hidden = sandbox.can_hide(blueprint.runtime.interpreter, *trust.values())
+        seen = [] if blueprint.runtime.kind == "nodejs" else [blueprint.runtime.interpreter]
+        hidden = sandbox.can_hide(*seen, *trust.values())
         if blueprint.extensions and not hidden:
             raise SandboxError(
                 f"{blueprint.function}: its layers bring extensions ({', '.join(blueprint.extensions)}), which are "

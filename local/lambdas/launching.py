@@ -40,7 +40,7 @@ def variables(runtime: Runtime, at: Places, handler: str) -> dict[str, str]:
     }
     if runtime.kind == "provided":
         return common
-    common["PATH"] = f"{runtime.interpreter.parent}:{common['PATH']}"
+    common["PATH"] = f"{at.own if runtime.kind == 'nodejs' else runtime.interpreter.parent}:{common['PATH']}"
     if runtime.kind == "nodejs":
         modules = (f"{at.opt}/nodejs/node{runtime.version}/node_modules", f"{at.opt}/nodejs/node_modules")
         return common | {"NODE_PATH": ":".join((*modules, f"{at.own}/node_modules", at.own, at.task))}
@@ -69,7 +69,7 @@ def command(runtime: Runtime, at: Places, environment: Mapping[str, str]) -> lis
     if runtime.kind == "nodejs":
         wishes = environment.get("NODE_OPTIONS", "")
         off = [name for name in _OFF.get(runtime.version, ()) if f"--experimental-{name}" not in wishes]
-        return [interpreter, *(f"--no-experimental-{name}" for name in off), f"{at.own}/bootstrap.mjs"]
+        return [f"{at.own}/node", *(f"--no-experimental-{name}" for name in off), f"{at.own}/bootstrap.mjs"]
     if runtime.kind == "provided":
         return [interpreter, "-I", "-S", f"{at.own}/relay.py"]
     return [interpreter, "-S", "-s", f"{at.own}/bootstrap.py"]

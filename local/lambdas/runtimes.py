@@ -83,9 +83,9 @@ def _node(name: str) -> Runtime:
         interpreter = nodes.find(name)
     except (LookupError, ValueError) as error:
         raise RuntimeUnavailable(str(error)) from error
-    folder = _folder(name, ("bootstrap.mjs",))
+    folder = _folder(name, ("bootstrap.mjs",), interpreter)
     if not folder.exists():
-        _install(folder, ("bootstrap.mjs",))
+        _install(folder, ("bootstrap.mjs",), node=interpreter)
     return Runtime(name, str(nodes.version_of(name)), interpreter, folder, "nodejs")
 
 
@@ -115,8 +115,11 @@ def _folder(name: str, parts: Iterable[str], interpreter: Path | None = None) ->
     return cache_folder() / f"runtime-{name}-{digest.hexdigest()[:12]}"
 
 
-def _install(folder: Path, programs: Iterable[str], python: Path | None = None) -> None:
-    """Make a runtime's folder: the emulator, these programs, and for a Python the packages of its runtime."""
+def _install(folder: Path, programs: Iterable[str], python: Path | None = None, node: Path | None = None) -> None:
+    """Make a runtime's folder: the emulator, these programs, for a Python its runtime's packages, and Node.js itself.
+
+    Node.js may lie where an environment cannot see it, such as below `/tmp`.
+    """
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         temporary.chmod(0o755)
@@ -124,6 +127,9 @@ def _install(folder: Path, programs: Iterable[str], python: Path | None = None) 
             _install_packages(temporary, python)
         for program in programs:
             shutil.copyfile(_HERE / program, temporary / program)
+        if node is not None:
+            shutil.copyfile(node, temporary / "node")
+            (temporary / "node").chmod(0o755)
         shutil.copyfile(_emulator(), temporary / "aws-lambda-rie")
         (temporary / "aws-lambda-rie").chmod(0o755)
         if python is not None:
