@@ -82,7 +82,7 @@ def test_a_first_lock_is_asked_for_without_limits() -> None:
 
     assert (asked.ranges, asked.names, asked.current) == ({}, (), None)
     assert asked.rules.cutoff == NOW - timedelta(days=7)
-    assert asked.manifest.document(asked.ranges)["dependencies"] == {"a": ">=1"}
+    assert asked.package_json.document(asked.ranges)["dependencies"] == {"a": ">=1"}
 
 
 def test_an_update_has_a_ceiling_for_what_is_wanted_itself() -> None:

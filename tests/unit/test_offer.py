@@ -16,7 +16,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 versions = st.builds(
     lambda a, b, c, pre: f"{a}.{b}.{c}{pre}", *[st.integers(0, 3)] * 3, st.sampled_from(["", "", "", "-rc.1"])
 )
-manifests = st.fixed_dictionaries(
+metadata = st.fixed_dictionaries(
     {},
     optional={
         "engines": st.sampled_from([{"node": ">=22"}, {"node": ">=18"}, {"node": "<=6"}, "18", []]),
@@ -28,7 +28,7 @@ manifests = st.fixed_dictionaries(
 
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[Packument, Rules]:
-    published = draw(st.dictionaries(versions, manifests, min_size=1, max_size=8))
+    published = draw(st.dictionaries(versions, metadata, min_size=1, max_size=8))
     names = sorted(published)
     days = draw(st.lists(st.none() | st.integers(0, 100), min_size=len(names), max_size=len(names)))
     uploaded = {name: START + timedelta(days=day) for name, day in zip(names, days, strict=True) if day is not None}
@@ -49,14 +49,14 @@ def situations(draw: st.DrawFn) -> tuple[Packument, Rules]:
 def test_what_is_shown_is_pinned_or_may_be_taken(situation: tuple[Packument, Rules]) -> None:
     packument, rules = situation
     for version in visible(packument, rules):
-        pinned, manifest = version in rules.pins["a"], packument.versions[version]
-        assert manifest.get("dependencies") != {"b": "github:b/b"}
+        pinned, metadata = version in rules.pins["a"], packument.versions[version]
+        assert metadata.get("dependencies") != {"b": "github:b/b"}
         if rules.exact:
             assert version == rules.exact["a"] or pinned
         elif not pinned:
             assert not rules.still
             assert ("a", version) not in rules.hidden
-            assert manifest.get("engines") != {"node": ">=22"}
+            assert metadata.get("engines") != {"node": ">=22"}
             if version in packument.uploaded:
                 assert packument.uploaded[version] < rules.cutoff
             else:
@@ -82,7 +82,7 @@ def test_the_latest_is_among_what_is_shown(situation: tuple[Packument, Rules]) -
 
     assert set(document["dist-tags"].values()) <= document["versions"].keys()
     assert list(document["versions"]) == visible(packument, rules)
-    assert not any("engines" in manifest for manifest in document["versions"].values())
+    assert not any("engines" in metadata for metadata in document["versions"].values())
 
 
 def test_the_latest_is_not_newer_than_the_authors_say() -> None:

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from lamina.definition import DEFINITION, Definition, python_source, python_target
 from lamina.errors import BuildRefused, DefinitionRefused
-from lamina.manifest import node_major, read_manifest
 from lamina.model import Model, Variant
+from lamina.packagejson import node_major, read_package_json
 from lamina.runtimes import ARCHITECTURES, BUILD_IMAGES, DEFAULT_BUILD_IMAGE, ELF_MACHINES, target
 
 BUILDSPEC = "buildspec.yml"
@@ -167,7 +167,7 @@ def sources(definition: Definition, variant: Variant, lock: str, node_lock: str 
                 "is no lock of its packages; nothing was changed. Start the update again"
             )
         # npm installs nothing where lock and package.json disagree: both say what the check made of the definition's.
-        found["package.json"] = json.dumps(read_manifest(definition).document(), indent=1).encode()
+        found["package.json"] = json.dumps(read_package_json(definition).document(), indent=1).encode()
         found["package-lock.json"] = node_lock.encode()
     if tables.files is not None:
         folder = str(PurePosixPath(tables.files.from_)) + "/"

@@ -14,8 +14,8 @@ from pathlib import PurePosixPath
 from packaging.requirements import Requirement
 
 from lamina.errors import DefinitionRefused
-from lamina.manifest import read_manifest
 from lamina.model import Model, Variant
+from lamina.packagejson import read_package_json
 from lamina.runtimes import RUNTIMES, SMOKE_TESTS, is_python
 from lamina.tables import PythonTable, Tables, parse_tables
 from lamina.wanted import parse_requirements
@@ -253,7 +253,7 @@ def _check(definition: Definition, where: str) -> None:
                 f"{definition.folder}/{tables.python.requirements}: holds no requirement; name at least one"
             )
     if tables.nodejs is not None:
-        read_manifest(definition)
+        read_package_json(definition)
 
 
 def _unfit(definition: Definition, language: str) -> str:

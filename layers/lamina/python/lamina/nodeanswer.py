@@ -74,10 +74,10 @@ def parents_with_fixes(question: NodeQuestion, lock: NodeLock, seen: Mapping[str
             packument, pins = seen.get(parent), question.rules.pins.get(parent, frozenset())
             moments = [
                 came
-                for version, manifest in (packument.versions if packument else {}).items()
+                for version, metadata in (packument.versions if packument else {}).items()
                 if packument is not None
                 and (came := packument.came(version)) is not None
-                and (wanted := needs(manifest).get(name)) is not None
+                and (wanted := needs(metadata).get(name)) is not None
                 and contains(wanted, fixed)
                 and not is_prerelease("npm", version)
                 and all(older("npm", pin, version) for pin in pins)
@@ -118,8 +118,8 @@ def gives_way(question: NodeQuestion, trouble: Trouble, seen: Mapping[str, Packu
     return frozenset(
         (name, version)
         for name, packument in seen.items()
-        for version, manifest in packument.versions.items()
-        if can_go(name, version) and _asks(manifest, trouble)
+        for version, metadata in packument.versions.items()
+        if can_go(name, version) and _asks(metadata, trouble)
     )
 
 
@@ -127,9 +127,9 @@ def needed_by_a_fix(question: NodeQuestion, trouble: Trouble, seen: Mapping[str,
     """Whether it is a version that fixes an advisory, or what such a version needs, that cannot be had otherwise."""
     sources = {name for name in question.rules.cutoffs if name in seen and name not in question.rules.exact}
     return any(
-        _asks(manifest, trouble)
+        _asks(metadata, trouble)
         for name in sources
-        for version, manifest in seen[name].versions.items()
+        for version, metadata in seen[name].versions.items()
         if version not in question.rules.pins.get(name, ())
     )
 
@@ -161,11 +161,11 @@ def accept_npm(question: NodeQuestion, lock: NodeLock, previously_wanted: tuple[
     old, new = (question.current.packages if question.current else {}), lock.packages
     moved = {key for key in new if old.get(key) != new[key]}
     gone = sorted(old.keys() - new.keys())
-    if gone and not moved and set(previously_wanted) == set(question.manifest.wanted):
+    if gone and not moved and set(previously_wanted) == set(question.package_json.wanted):
         raise refused(question, f"{', '.join(gone)} would vanish although nothing else moves")
     early = [
         f"{name} {new[name]}"
-        for name, wanted in sorted(question.manifest.ranges.items())
+        for name, wanted in sorted(question.package_json.ranges.items())
         if name in moved
         and is_prerelease("npm", new[name])
         and name not in question.rules.exact
@@ -219,11 +219,11 @@ def _parents(lock: NodeLock, name: str) -> set[str]:
     return {package_of(pin_name(path, entry)) for path, entry in lock.entries.items() if path and name in needs(entry)}
 
 
-def _asks(manifest: Mapping[str, Any], trouble: Trouble) -> bool:
+def _asks(metadata: Mapping[str, Any], trouble: Trouble) -> bool:
     return any(
         (name == trouble.package and (not trouble.wanted or _same(wanted, trouble.wanted)))
         or (wanted.startswith("npm:") and wanted == f"npm:{trouble.package}@{trouble.wanted}")
-        for name, wanted in needs(manifest).items()
+        for name, wanted in needs(metadata).items()
     )
 
 

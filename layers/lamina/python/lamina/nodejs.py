@@ -13,10 +13,10 @@ from typing import Any
 
 from lamina import policy
 from lamina.errors import ResolutionFailed
-from lamina.manifest import Manifest, node_major, read_manifest
 from lamina.noderange import contains, parse_range
 from lamina.npmlock import NodeLock, places_of, versions_of
 from lamina.offer import Packument, Rules, npm_order
+from lamina.packagejson import PackageJson, node_major, read_package_json
 from lamina.resolution import Order
 from lamina.versions import Kind, is_calendar, is_prerelease, older
 
@@ -29,7 +29,7 @@ class NodeQuestion:
     """What npm is asked.
 
     Attributes:
-        manifest: what the definition wants.
+        package_json: what the definition wants.
         ranges: direct packages to the range that npm is given instead of the written one.
         names: packages that are looked at, while others stay at their places; empty to begin anew.
         current: the lock to begin with; None for none.
@@ -40,7 +40,7 @@ class NodeQuestion:
 
     variant: str
     architecture: str
-    manifest: Manifest
+    package_json: PackageJson
     ranges: Mapping[str, str]
     names: tuple[str, ...]
     current: NodeLock | None
@@ -50,7 +50,7 @@ class NodeQuestion:
 
     def wants(self, package: str) -> str:
         """The range that npm is given for a direct package."""
-        return self.ranges.get(package, self.manifest.ranges[package])
+        return self.ranges.get(package, self.package_json.ranges[package])
 
     def hiding(self, versions: frozenset[Shown]) -> NodeQuestion:
         """The same question with more versions hidden."""
@@ -70,10 +70,10 @@ def ask_npm(order: Order) -> NodeQuestion:
         DefinitionRefused: the package.json asks for something that a lock cannot be made of.
         ResolutionFailed: what is asked for contradicts itself.
     """
-    manifest, rules = read_manifest(order.definition), order.definition.tables.update
+    package_json, rules = read_package_json(order.definition), order.definition.tables.update
     current = _npm_lock(order)
     pins = versions_of(current)
-    direct = frozenset(manifest.ranges)
+    direct = frozenset(package_json.ranges)
     fixes = {
         name: tuple(sorted({str(fix.fixed) for fix in order.fixes if _is_for(fix, name)}, key=npm_order))
         for name in sorted(pins.keys() - order.packages.keys())
@@ -83,8 +83,8 @@ def ask_npm(order: Order) -> NodeQuestion:
     return NodeQuestion(
         variant=order.variant.variant,
         architecture=order.variant.architecture,
-        manifest=manifest,
-        ranges=_ranges(order, manifest, current),
+        package_json=package_json,
+        ranges=_ranges(order, package_json, current),
         names=tuple(sorted(direct | places_of(current))) if current else (),
         current=current,
         rules=Rules(
@@ -140,10 +140,10 @@ def _npm_lock(order: Order) -> NodeLock | None:
     raise TypeError("a lock of npm packages is read by lamina.npmlock.parse_npm_lock")
 
 
-def _ranges(order: Order, manifest: Manifest, current: NodeLock | None) -> dict[str, str]:
+def _ranges(order: Order, package_json: PackageJson, current: NodeLock | None) -> dict[str, str]:
     """What npm is given instead of the written ranges: exact versions, and what `allow` leaves of a range."""
     given: dict[str, str] = {}
-    for name, written in manifest.ranges.items():
+    for name, written in package_json.ranges.items():
         if (exact := order.packages.get(name)) is not None:
             if contains(written, exact) is False:
                 raise ResolutionFailed(

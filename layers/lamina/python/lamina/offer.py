@@ -122,9 +122,9 @@ def parse_packument(body: bytes, name: str) -> Packument:
     if not isinstance(document, dict) or not isinstance(document.get("versions"), dict):
         raise ValueError("it does not list versions")
     versions = {
-        version: {key: manifest[key] for key in _KEPT if key in manifest}
-        for version, manifest in document["versions"].items()
-        if isinstance(manifest, dict) and valid("npm", version)
+        version: {key: metadata[key] for key in _KEPT if key in metadata}
+        for version, metadata in document["versions"].items()
+        if isinstance(metadata, dict) and valid("npm", version)
     }
     times = document.get("time")
     uploaded = {}
@@ -151,10 +151,10 @@ def offered(packument: Packument, rules: Rules) -> dict[str, Any]:
     pins = rules.pins.get(packument.name, frozenset())
     versions = {}
     for version in shown:
-        manifest = packument.versions[version]
-        versions[version] = {key: value for key, value in manifest.items() if key in _SHOWN}
-        if manifest.get("deprecated") and version not in pins:
-            versions[version]["deprecated"] = str(manifest["deprecated"])
+        metadata = packument.versions[version]
+        versions[version] = {key: value for key, value in metadata.items() if key in _SHOWN}
+        if metadata.get("deprecated") and version not in pins:
+            versions[version]["deprecated"] = str(metadata["deprecated"])
     latest = _latest(packument, shown, pins)
     return {
         "name": packument.name,
@@ -188,16 +188,16 @@ def _latest(packument: Packument, shown: list[str], pins: frozenset[str]) -> str
     return max([*within[-1:], *(version for version in stable if version in pins)], key=npm_order, default=None)
 
 
-def leads_elsewhere(manifest: Mapping[str, Any]) -> bool:
+def leads_elsewhere(metadata: Mapping[str, Any]) -> bool:
     """Whether a version needs something from a repository, an address or a folder, which no registry vouches for."""
     return any(
-        (":" in wanted or "/" in wanted) and not wanted.startswith("npm:") for wanted in needs(manifest).values()
+        (":" in wanted or "/" in wanted) and not wanted.startswith("npm:") for wanted in needs(metadata).values()
     )
 
 
-def engines_of(manifest: Mapping[str, Any]) -> str:
+def engines_of(metadata: Mapping[str, Any]) -> str:
     """Which Node.js a version says that it is for; empty for any."""
-    engines = manifest.get("engines")
+    engines = metadata.get("engines")
     node = engines.get("node", "") if isinstance(engines, dict) else ""
     return node if isinstance(node, str) else ""
 

@@ -90,7 +90,7 @@ class Npm:
         """
         with tempfile.TemporaryDirectory(dir=self._work) as name, _served(source, question.rules) as registry:
             folder = Path(name)
-            (folder / "package.json").write_text(json.dumps(question.manifest.document(question.ranges), indent=2))
+            (folder / "package.json").write_text(json.dumps(question.package_json.document(question.ranges), indent=2))
             if question.current is not None:
                 (folder / "package-lock.json").write_text(question.current.render())
             own = [f"--cache={folder / 'cache'}", f"--userconfig={folder / 'user'}", f"--globalconfig={folder / 'all'}"]
@@ -106,7 +106,7 @@ class Npm:
                 return _trouble(question, done.stdout, done.stderr, source)
             try:
                 return parse_npm_lock(
-                    (folder / "package-lock.json").read_text(), question.architecture, question.manifest.root()
+                    (folder / "package-lock.json").read_text(), question.architecture, question.package_json.root()
                 )
             except (OSError, ValueError) as error:
                 raise ResolutionFailed(
@@ -220,13 +220,13 @@ class _Desk:
     def _own(self, packument: Packument) -> dict[str, Any]:
         """What is offered of a package, with its archives here."""
         document = offered(packument, self.rules)
-        for version, manifest in document["versions"].items():
-            dist = manifest.get("dist")
+        for version, metadata in document["versions"].items():
+            dist = metadata.get("dist")
             if isinstance(dist, dict) and isinstance(dist.get("tarball"), str):
                 place = f"-/{packument.name}/{version}.tgz"
                 with self.lock:
                     self.archives[place] = (dist["tarball"], packument.name)
-                manifest["dist"] = {**dist, "tarball": self.address + place}
+                metadata["dist"] = {**dist, "tarball": self.address + place}
         return document
 
 

@@ -23,8 +23,8 @@ from lamina.nodeanswer import (
     unfixed,
     young_others,
 )
+from lamina.nodeheld import no_version, why_held, why_unfixed
 from lamina.nodejs import NodeQuestion, ask_npm, fix_cutoff
-from lamina.nodewhy import no_version, why_held, why_unfixed
 from lamina.npmlock import NodeLock, package_of, places_of, with_uploads
 from lamina.offer import Packument, Source
 from lamina.resolution import Order, Resolved
@@ -230,7 +230,7 @@ def _explained(order: Order, attempt: _Attempt, lock: NodeLock, source: Source) 
         ecosystem="npm",
         lock=dated,
         text=lock.render(),
-        wanted=question.manifest.wanted,
+        wanted=question.package_json.wanted,
         direct=question.direct,
         cutoff=question.rules.cutoff,
         changes=explained("npm", question.current, dated, question.direct, order.as_of),

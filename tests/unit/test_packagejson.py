@@ -9,7 +9,7 @@ import pytest
 
 from lamina.definition import Definition, parse_definition, variants
 from lamina.errors import DefinitionRefused
-from lamina.manifest import node_major, read_manifest
+from lamina.packagejson import node_major, read_package_json
 
 TOML = """
 [layer]
@@ -32,7 +32,7 @@ def definition(package: object, runtimes: str = '["nodejs22.x", "python3.13"]') 
 
 
 def test_only_what_belongs_into_a_layer_is_used() -> None:
-    manifest = read_manifest(
+    package_json = read_package_json(
         definition(
             {
                 "name": "of-theirs",
@@ -46,7 +46,7 @@ def test_only_what_belongs_into_a_layer_is_used() -> None:
         )
     )
 
-    assert manifest.document() == {
+    assert package_json.document() == {
         "name": "web",
         "version": "0.0.0",
         "private": True,
@@ -55,18 +55,21 @@ def test_only_what_belongs_into_a_layer_is_used() -> None:
         "overrides": {"ms": "2.1.3", "express": {"qs": "$qs"}},
         "engines": {"node": ">=20"},
     }
-    assert manifest.wanted == ("express@^5.0.0", "qs@^6.0.0", "sharp@^0.33.0")
+    assert package_json.wanted == ("express@^5.0.0", "qs@^6.0.0", "sharp@^0.33.0")
 
 
 def test_overrides_that_repeat_a_dependency_follow_its_range() -> None:
-    manifest = read_manifest(
+    package_json = read_package_json(
         definition(
             {"dependencies": {"qs": "^6.0.0", "ms": "2"}, "overrides": {"qs": "^6.0.0", "ms": {".": "2", "a": "1"}}}
         )
     )
 
-    assert manifest.document({"qs": "6.1.0", "ms": "2.1.0"})["overrides"] == {"qs": "$qs", "ms": {".": "$ms", "a": "1"}}
-    assert manifest.document()["overrides"] == {"qs": "^6.0.0", "ms": {".": "2", "a": "1"}}
+    assert package_json.document({"qs": "6.1.0", "ms": "2.1.0"})["overrides"] == {
+        "qs": "$qs",
+        "ms": {".": "$ms", "a": "1"},
+    }
+    assert package_json.document()["overrides"] == {"qs": "^6.0.0", "ms": {".": "2", "a": "1"}}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +99,7 @@ def test_overrides_that_repeat_a_dependency_follow_its_range() -> None:
 )  # fmt: skip
 def test_what_cannot_be_kept_current_is_refused_by_file_and_key(package: object, words: str) -> None:
     with pytest.raises(DefinitionRefused) as caught:
-        read_manifest(definition(package))
+        read_package_json(definition(package))
 
     assert str(caught.value).startswith("layers/web/package.json: ")
     assert words in str(caught.value)

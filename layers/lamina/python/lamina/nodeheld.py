@@ -27,7 +27,7 @@ def why_unfixed(
 
 def no_version(order: Order, question: NodeQuestion, package: str, packument: Packument | None) -> str:
     """Why no version of a package that the definition wants may be taken."""
-    written, rules = question.manifest.ranges[package], order.definition.tables.update
+    written, rules = question.package_json.ranges[package], order.definition.tables.update
     start = f"{question.variant}: package.json asks for {package} {written}, and no version of it may be taken"
     fitting = [version for version in packument.versions if contains(written, version)] if packument else []
     if not fitting:
@@ -107,24 +107,24 @@ def _reason(
     left_out: Mapping[Shown, str],
 ) -> tuple[HeldKind, str, datetime | None]:
     """The first reason that holds, beginning with that which will last longest."""
-    name, manifest, rules = packument.name, packument.versions[version], order.definition.tables.update
-    written = question.manifest.ranges.get(name)
+    name, metadata, rules = packument.name, packument.versions[version], order.definition.tables.update
+    written = question.package_json.ranges.get(name)
     pin = question.current.pins.get(name) if question.current else None
     limit = node_ceiling(pin.version, rules.allow) if written is not None and pin is not None else None
     came = packument.came(version)
-    if written is None and not question.manifest.overrides and not _admitted(lock, name, version):
+    if written is None and not question.package_json.overrides and not _admitted(lock, name, version):
         return "conflict", "the packages that need it ask for an older one", None
-    if leads_elsewhere(manifest):
+    if leads_elsewhere(metadata):
         return "other", "needs something from outside of the registry, which cannot be locked", None
-    if needs_newer_node(engines_of(manifest), question.rules.node):
-        return "runtime", f"needs Node.js {engines_of(manifest)}", None
+    if needs_newer_node(engines_of(metadata), question.rules.node):
+        return "runtime", f"needs Node.js {engines_of(metadata)}", None
     if (reason := left_out.get((name, version))) is not None:
         return "conflict", reason, None
     if (name, version) in question.rules.hidden:
         back = next(held for held in order.held_back if (held.package, held.version) == (name, version))
         return "held-back", f"held back since {back.since:%Y-%m-%d}: {back.reason}", None
-    if manifest.get("deprecated"):
-        return "withdrawn", f"deprecated by its authors: {' '.join(str(manifest['deprecated']).split())[:200]}", None
+    if metadata.get("deprecated"):
+        return "withdrawn", f"deprecated by its authors: {' '.join(str(metadata['deprecated']).split())[:200]}", None
     if name in question.rules.exact:
         return "other", f"{question.rules.exact[name]} was asked for by name", None
     if name in question.rules.still:
@@ -160,7 +160,7 @@ def _unfixed(
     start = f"{ids} is fixed in {name} {fixed}, but "
     packument = seen.get(name)
     there = fix_cutoff(packument, fixed, question.rules, order.as_of) if packument else None
-    written = question.manifest.ranges.get(name)
+    written = question.package_json.ranges.get(name)
     limit = node_ceiling(version, rules.allow) if written is not None else None
 
     def held(kind: HeldKind, why: str, until: datetime | None = None) -> Held:

@@ -21,7 +21,7 @@ _NODE = re.compile(r"nodejs(\d+)\.x")
 
 
 @dataclass(frozen=True)
-class Manifest:
+class PackageJson:
     """What is used of a package.json.
 
     Attributes:
@@ -71,7 +71,7 @@ class Manifest:
         return {key: value for key, value in self.document().items() if key in kept}
 
 
-def read_manifest(definition: Definition) -> Manifest:
+def read_package_json(definition: Definition) -> PackageJson:
     """Read the definition's package.json. `devDependencies` are left out: a layer is not a place of work.
 
     Raises:
@@ -96,7 +96,7 @@ def read_manifest(definition: Definition) -> Manifest:
         )
     optional = _ranges(document, "optionalDependencies", where)
     required = _ranges(document, "dependencies", where)
-    manifest = Manifest(
+    found = PackageJson(
         name=definition.name,
         # npm itself lets the second mention win.
         dependencies={name: wanted for name, wanted in required.items() if name not in optional},
@@ -104,9 +104,9 @@ def read_manifest(definition: Definition) -> Manifest:
         overrides=_overrides(document.get("overrides", {}), {**required, **optional}, f"{where}: overrides"),
         engines=_engines(document.get("engines", {}), where),
     )
-    if not manifest.ranges:
+    if not found.ranges:
         raise DefinitionRefused(f"{where}: names no package; add at least one under dependencies")
-    return manifest
+    return found
 
 
 def node_major(definition: Definition, variant: Variant) -> int:
