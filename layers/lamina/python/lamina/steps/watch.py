@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from lamina.culprit import Suspect, parse_errors, suspects
+from lamina.culprit import Suspect
 from lamina.errors import RolloutClosed
 from lamina.model import Model
 from lamina.rollout import Entry, EntryStatus, Rollout, RolloutPolicy, RolloutStatus
+from lamina.steps.suspecting import Witness, culprits_among, find_suspects
 from lamina.verdict import Counts, Minute, Observed, Rules, Verdict, closed, judge, trace
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 _SETTLING = timedelta(minutes=1)
 """What a change of `$LATEST` may take to settle: until then some invocations still have the old layers."""
-
-_SUSPICION = 0.3
-"""The confidence from which a suspect is called a culprit."""
 
 
 class WatchEvent(Model):
@@ -77,7 +75,8 @@ def run(event: WatchEvent, reach: Gateways) -> Watched:
     last = all(wave.name == "complete" for wave in rollout.waves[event.wave + 1 :])
     verdict = judge(observed, rules, now=event.now, last=last)
     decision = _decision(verdict)
-    found = _suspects(rollout, entries, reach) if decision == "rollback" else ()
+    witnesses = [_witness(entry) for entry in entries] if decision == "rollback" else []
+    found = find_suspects(rollout, witnesses, reach.logs, reach.layers, reach.store)
     _record(event, rollout, verdict, decision, found, observed, rules, reach)
     return Watched(
         decision=decision,
@@ -90,7 +89,7 @@ def run(event: WatchEvent, reach: Gateways) -> Watched:
         canary=_counts(verdict.canary),
         control=_counts(verdict.control),
         minutes=verdict.minutes,
-        culprits=_names(found),
+        culprits=culprits_among(found),
     )
 
 
@@ -185,29 +184,9 @@ def _history(rollout: Rollout, store: Store) -> dict[str, tuple[Minute, ...]]:
     }
 
 
-def _suspects(rollout: Rollout, entries: Sequence[Entry], reach: Gateways) -> tuple[Suspect, ...]:
-    release = reach.layers.release(rollout.variant, rollout.candidate.version)
-    if release is None:
-        return ()
-    manifest: dict[str, Any] = reach.store.read_json(release.manifest) or {}
-    packages: dict[str, dict[str, Any]] = manifest.get("packages", {})
-    messages: list[str] = []
-    for entry in entries[:20]:
-        version = entry.after.version if entry.after and entry.strategy == "alias" else None
-        messages.extend(reach.logs.errors(entry.function, _since(entry), version))
-    return tuple(
-        suspects(
-            parse_errors(messages),
-            changes=[(change.package, change.from_, change.to) for change in release.changes],
-            modules={name: tuple(package.get("modules", ())) for name, package in packages.items()},
-            requires={name: tuple(package.get("requires", ())) for name, package in packages.items()},
-            imports=(),
-        )
-    )
-
-
-def _names(found: Sequence[Suspect]) -> tuple[str, ...]:
-    return tuple(suspect.package for suspect in found if suspect.confidence >= _SUSPICION)
+def _witness(entry: Entry) -> Witness:
+    version = entry.after.version if entry.after and entry.strategy == "alias" else None
+    return Witness(entry.function, _since(entry), version)
 
 
 def _record(
@@ -229,7 +208,7 @@ def _record(
     update: dict[str, object] = {
         "verdict": short,
         "suspects": tuple(asdict(suspect) for suspect in found),
-        "culprits": _names(found),
+        "culprits": culprits_among(found),
     }
     if decision == "hold":
         update |= {"status": RolloutStatus.HELD, "cause": verdict.reason, "cause_kind": "undecided"}
