@@ -225,7 +225,16 @@ def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
             )
         built.store.write_json(
             "manifest.json",
-            {"packages": {"httpx": {"modules": ["httpx"]}, "openai": {"modules": ["openai"], "requires": ["httpx"]}}},
+            {
+                "variant": VARIANT.variant,
+                "digest": "0" * 64,
+                "sha256": "1" * 64,
+                "sizes": {"zipped": 40_000, "unzipped": 100_000},
+                "packages": {
+                    "httpx": {"version": "0.28.0", "modules": ["httpx"], "license": "BSD-3-Clause"},
+                    "openai": {"version": "1.55.2", "modules": ["openai"], "requires": ["httpx"]},
+                },
+            },
         )
         built.layers.save(LayerState(variant=VARIANT.variant, promoted=1))
         yield built

@@ -11,21 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamina.culprit import Suspect
-from lamina.page import (
+from lamina.page import LayerLine, RolloutPage, RunPage, render_rollout, render_run
+from lamina.verdict import Counts, Minute, Observed, Point, Rules, judge
+from lamina.views import (
     AdvisoryLine,
+    Contents,
     Found,
+    FunctionJudgement,
     FunctionLine,
     HeldLine,
     Judgement,
-    LayerLine,
     PackageChange,
-    RolloutPage,
-    RunPage,
+    Proof,
     WaveLine,
-    render_rollout,
-    render_run,
 )
-from lamina.verdict import Counts, Minute, Observed, Point, Rules, judge
 
 START = datetime(2024, 11, 30, 6, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -47,7 +46,10 @@ PAGE = RolloutPage(
     started=START,
     ended=START + 75 * MINUTE,
     found=Found(advisories=(AdvisoryLine("CVE-2024-35195", "requests", "2.32.0"),)),
-    changes=(PackageChange("httpx", "0.27.2", "0.28.0"), PackageChange("openai", "1.55.1", "1.55.2", True)),
+    changes=(
+        PackageChange("httpx", "0.27.2", "0.28.0", "minor"),
+        PackageChange("openai", "1.55.1", "1.55.2", "patch", True),
+    ),
     waves=(WaveLine(0, START, START + 8 * MINUTE, 1, "harmful", 10),),
     verdict=JUDGEMENT,
     points=(Point(START, Counts(9, 9), Counts(80, 0), 12.3, 4.6),),
@@ -158,24 +160,6 @@ def test_direct_requirements_come_first() -> None:
     assert text.index("1.55.2") < text.index("0.28.0", text.index("What changed"))
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "kind"),
-    [
-        (None, "1.0", "new"),
-        ("1.0", None, "removed"),
-        ("1.9.9", "2.0.0", "major"),
-        ("0.27.2", "0.28.0", "major"),
-        ("1.2", "1.3.0", "minor"),
-        ("1.2", "1.2.1", "patch"),
-        ("1.2.0", "1.2", "changed"),
-        ("2023.7.22", "2024.6.2", "dated"),
-        ("abc", "def", "changed"),
-    ],
-)
-def test_what_kind_of_step_a_package_takes(old: str | None, new: str | None, kind: str) -> None:
-    assert PackageChange("p", old, new).kind == kind
-
-
 def test_the_index_names_every_layer_the_urgent_ones_first() -> None:
     reader = harmless(render_run(RUN))
     text = reader.text
@@ -221,7 +205,7 @@ def test_what_was_found_is_told_with_dates_reasons_and_what_is_unknown() -> None
         unknown="the database did not answer for 3 packages",
         notes=("urllib3 2.5.0 was taken before its cooldown.",),
     )
-    change = PackageChange("httpx", "0.27.2", "0.28.0", released=START, age_days=9)
+    change = PackageChange("httpx", "0.27.2", "0.28.0", "minor", released=START, age_days=9)
     for text in (
         harmless(render_rollout(replace(PAGE, found=found, changes=(change,)))).text,
         harmless(render_run(replace(RUN, layers=(replace(RUN.layers[0], found=found, changes=(change,)),)))).text,
@@ -237,21 +221,81 @@ def test_what_was_found_is_told_with_dates_reasons_and_what_is_unknown() -> None
             assert said in " ".join(text.split()), said
 
 
+CONTENTS = Contents(
+    1_500_000,
+    4_200_000,
+    12,
+    licenses=(("MIT", 9), ("not stated", 3)),
+    biggest=(("pydantic-core", 2_000_000),),
+    notes=("Byte code was left out.",),
+    documents=(("software bill of materials (CycloneDX)", "builds/web/run-7/output/sbom.json"),),
+    build_log="https://example.invalid/log",
+)
+PROOF = Proof(
+    312.4,
+    290.0,
+    410,
+    412,
+    broken=(("openai.cli", "ModuleNotFoundError: No module named 'click'"),),
+    vanished=("httpx._old",),
+    functions=3,
+    unread=(("chat-9", "its code is an image"),),
+)
+JUDGED = FunctionJudgement("chat-1", "harmful", "alias", Counts(9, 9), Counts(80, 0), 12.3, 4.6, 4, "short")
+
+
+def test_a_release_is_described_and_so_is_how_it_was_proven_and_judged() -> None:
+    page = replace(
+        PAGE,
+        contents=CONTENTS,
+        proof=PROOF,
+        judged=(replace(JUDGED, name="chat-2", ln_e=0.1), JUDGED),
+        canary_reason="chat-1 uses httpx.",
+        remarks=("chat-1 became slower.",),
+    )
+    text = " ".join(harmless(render_rollout(page)).text.split())
+    for told in (
+        "4.2 MB", "MIT (9), not stated (3)", "pydantic-core 2.0 MB", "Byte code was left out.",
+        "Software bill of materials (CycloneDX): builds/web/run-7/output/sbom.json", "https://example.invalid/log",
+        "410 of 412 modules", "312 ms (promoted release: 290 ms)", "3 and 1 that could not be",
+        "1 module that fails only now, and that nobody depends on", "No module named 'click'",
+        "1 module that this release no longer has", "httpx._old", "chat-9: its code is an image",
+        "9 of 9 (100.00%)the old release in the same minutes; short", "12.3 of 4.6", "Why these canaries: chat-1 uses",
+        "chat-1 became slower.",
+    ):  # fmt: skip
+        assert told in text, told
+    evidence = text[text.index("Function by function") :]
+    assert evidence.index("chat-1") < evidence.index("chat-2")
+
+
+def test_a_first_release_has_no_cold_start_to_compare_with() -> None:
+    proof = replace(PROOF, init_ms_before=None, unknown="version 1 is gone")
+    text = harmless(render_rollout(replace(PAGE, proof=proof))).text
+    assert "promoted release: unknown" in text
+    assert "There was nothing to compare with: version 1 is gone" in text
+
+
 def test_hostile_text_is_shown_and_never_run() -> None:
     evil = RolloutPage(
         layer=EVIL, outcome="held", before=1, candidate=2, caught_by=EVIL, summary=EVIL, reason=EVIL, run=EVIL,
         run_href=EVIL, started=START, ended=START, found=FOUND_EVIL,
-        changes=(PackageChange(EVIL, EVIL, EVIL),), waves=(WaveLine(0, START, START, 1, EVIL),),
+        changes=(PackageChange(EVIL, EVIL, EVIL, "minor"),), waves=(WaveLine(0, START, START, 1, EVIL),),
         verdict=replace(JUDGEMENT, reason=EVIL), points=PAGE.points, suspects=(Suspect(EVIL, 0.5, EVIL, (EVIL,)),),
         held_back=((EVIL, EVIL),), functions=(FunctionLine(EVIL, "left", EVIL, EVIL, 1, EVIL, EVIL),),
-        rollback_machine=EVIL,
+        rollback_machine=EVIL, canary_reason=EVIL, remarks=(EVIL,),
+        contents=replace(
+            CONTENTS, licenses=((EVIL, 2),), biggest=((EVIL, 1),), notes=(EVIL,), documents=((EVIL, EVIL),),
+            build_log=EVIL,
+        ),
+        proof=replace(PROOF, broken=((EVIL, EVIL),), vanished=(EVIL,), unread=((EVIL, EVIL),), unknown=EVIL),
+        judged=(replace(JUDGED, name=EVIL, kind=EVIL, control=EVIL, note=EVIL),),
     )  # fmt: skip
     page = harmless(render_rollout(evil))
-    assert page.text.count("<script>alert(1)</script>") > 15
+    assert page.text.count("<script>alert(1)</script>") > 30
     assert "{{ 7*7 }}" in page.text
     assert "\u202e" not in page.text
     line = LayerLine(
-        EVIL, "held", EVIL, EVIL, 1, 2, 1, (EVIL,), ((EVIL, EVIL),), (PackageChange(EVIL, EVIL, EVIL),), EVIL
+        EVIL, "held", EVIL, EVIL, 1, 2, 1, (EVIL,), ((EVIL, EVIL),), (PackageChange(EVIL, EVIL, EVIL, "minor"),), EVIL
     )
     run = harmless(render_run(RunPage(EVIL, EVIL, START, None, (line,), ((EVIL, EVIL),))))
     assert run.text.count("<script>alert(1)</script>") > 8

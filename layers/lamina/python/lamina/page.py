@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -25,8 +25,20 @@ from markupsafe import Markup
 
 from lamina.chart import Mark, bins, chart
 from lamina.culprit import Suspect, printable
-from lamina.explain import Explanation
-from lamina.verdict import Counts, Point, Verdict
+from lamina.verdict import Point
+from lamina.views import (
+    MOST_MODULES,
+    NOTHING_FOUND,
+    Contents,
+    Found,
+    FunctionJudgement,
+    FunctionLine,
+    Judgement,
+    PackageChange,
+    Proof,
+    WaveLine,
+    worst_first,
+)
 
 Outcome = Literal["promoted", "rolled_back", "rejected", "up_to_date", "held", "failed", "running"]
 
@@ -53,174 +65,16 @@ _FUNCTION_GROUPS = (
     ("attached", "Have the new release for now"),
     ("updated", "Moved to the new release"),
 )
+_MOST_FUNCTIONS = 200
+"""Functions whose own evidence is on the page; all of it is in the bucket."""
+
 _SEVERITY = {
     "major": "bad",
     "minor": "warn",
     "removed": "bad",
     "new": "busy",
     "patch": "quiet",
-    "dated": "quiet",
-    "changed": "quiet",
 }
-
-
-@dataclass(frozen=True)
-class PackageChange:
-    """One package that moves: ``old`` None for one that is new, ``new`` None for one that goes.
-
-    ``released`` is when the new version was uploaded; ``age_days`` how old it was when it was taken.
-    """
-
-    package: str
-    old: str | None
-    new: str | None
-    direct: bool = False
-    released: datetime | None = None
-    age_days: int | None = None
-
-    @property
-    def kind(self) -> str:
-        """new, removed, major, minor, patch, dated (calendar versions) or changed.
-
-        Of a 0.x release the second number counts as major.
-        """
-        if self.old is None or self.new is None:
-            return "new" if self.old is None else "removed"
-        a, b = (re.findall(r"\d+", version.split("+")[0])[:3] for version in (self.old, self.new))
-        if not a or not b:
-            return "changed"
-        if min(int(a[0]), int(b[0])) >= 1000:
-            return "dated"
-        a, b = ([*numbers, "0", "0"][:3] for numbers in (a, b))
-        if a[0] != b[0] or (a[0] == "0" and a[1] != b[1]):
-            return "major"
-        return "minor" if a[1] != b[1] else "patch" if a[2] != b[2] else "changed"
-
-
-@dataclass(frozen=True)
-class AdvisoryLine:
-    """An advisory that the promoted release has: its id (CVE, GHSA, PYSEC), the package, and the version that fixes it.
-
-    ``resolved`` is whether the new release is free of it; ``why`` is what keeps it otherwise.
-    """
-
-    id: str
-    package: str
-    fixed: str | None = None
-    version: str = ""
-    resolved: bool = True
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class HeldLine:
-    """A version that exists and was not taken; ``until`` is the moment from which it may be, if that is known."""
-
-    package: str
-    version: str
-    why: str
-    until: datetime | None = None
-    more: int = 0
-
-
-@dataclass(frozen=True)
-class Found:
-    """What Check found besides the changes; ``unknown`` is what the advisory database could not be asked."""
-
-    held: tuple[HeldLine, ...] = ()
-    advisories: tuple[AdvisoryLine, ...] = ()
-    unknown: str = ""
-    notes: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, explanation: Explanation) -> Found:
-        """From the explanation of a check."""
-        return cls(
-            held=tuple(
-                HeldLine(held.package, held.version, held.why, held.until, held.more) for held in explanation.held
-            ),
-            advisories=tuple(
-                AdvisoryLine(finding.id, finding.package, finding.fixed, finding.version, finding.resolved, finding.why)
-                for finding in explanation.advice.findings
-            ),
-            unknown=explanation.advice.unknown,
-            notes=explanation.notes,
-        )
-
-
-@dataclass(frozen=True)
-class WaveLine:
-    """One wave. ``number`` 0 is the canary; ``share`` is the percentage of the fleet attached after it."""
-
-    number: int
-    started: datetime
-    ended: datetime | None
-    functions: int
-    outcome: str
-    share: int | None = None
-
-    @property
-    def name(self) -> str:
-        """``canary`` or ``wave 2``."""
-        return f"wave {self.number}" if self.number else "canary"
-
-
-@dataclass(frozen=True)
-class FunctionLine:
-    """One function of the fleet.
-
-    Attributes:
-        name: its name. alias: the alias it is called through, if any.
-        before, after: the layer's version on it then and now, as number or ARN; None for none.
-        wave: the wave it was attached in, 0 for the canary; None if never.
-        outcome: ``updated``, ``restored`` (put back), ``attached`` (under way), ``left`` (left alone) or ``failed``.
-        note: why it was left alone or put back.
-    """
-
-    name: str
-    outcome: Literal["updated", "restored", "attached", "left", "failed"]
-    before: str | None = None
-    after: str | None = None
-    wave: int | None = None
-    alias: str | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """The verdict as the page tells it; make it with ``of`` or from a verdict's JSON with ``from_json``."""
-
-    kind: str
-    reason: str
-    ln_e: float
-    threshold: float
-    p_value: float
-    canary: Counts
-    control: Counts
-    upper: float
-    lower: float
-    minutes: int
-    unattributed: bool = False
-    environment: bool = False
-    harmed: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, verdict: Verdict) -> Judgement:
-        """From a verdict."""
-        return cls(**{name: getattr(verdict, name) for name in cls.__dataclass_fields__})
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Judgement:
-        """From ``Verdict.to_json()``; keys that it does not know are ignored."""
-        values = {re.sub(r"[A-Z]", lambda m: "_" + m[0].lower(), key): value for key, value in data.items()}
-        values = {key: value for key, value in values.items() if key in cls.__dataclass_fields__}
-        values |= {key: Counts(**values[key]) for key in ("canary", "control")}
-        return cls(**values | {"harmed": tuple(values.get("harmed", ()))})
-
-    @property
-    def added(self) -> float:
-        """Upper bound of the error rate that the release adds."""
-        return max(0.0, self.upper - self.lower)
 
 
 @dataclass(frozen=True)
@@ -234,7 +88,9 @@ class RolloutPage:
         reason: why the update was started, in words. found: what was held and which advisories there are.
         run: id of the update run. run_href: relative link to the run's page.
         started, ended: aware datetimes. changes: packages that move.
-        waves, functions: in any order. verdict: the last one; None if nothing was watched.
+        contents, proof: what the release holds and what Verify found; None where that is not known.
+        canary_reason: why the canaries are the ones they are. remarks: what else was observed, in sentences.
+        waves, functions, judged: in any order. verdict: the last one; None if nothing was watched.
         alpha, tolerance: the rules it was judged by.
         points: see ``verdict.trace``. suspects: see ``culprit.suspects``. held_back: package → version.
         rollback_machine: ARN of the rollback state machine. rollback_input: None for "to the promoted release".
@@ -251,10 +107,15 @@ class RolloutPage:
     ended: datetime | None = None
     caught_by: str | None = None
     run_href: str = ""
-    found: Found = Found()
+    found: Found = NOTHING_FOUND
     changes: tuple[PackageChange, ...] = ()
+    contents: Contents | None = None
+    proof: Proof | None = None
     waves: tuple[WaveLine, ...] = ()
+    canary_reason: str = ""
+    remarks: tuple[str, ...] = ()
     verdict: Judgement | None = None
+    judged: tuple[FunctionJudgement, ...] = ()
     alpha: float = 0.01
     tolerance: float = 0.02
     points: tuple[Point, ...] = ()
@@ -280,7 +141,7 @@ class LayerLine:
     held_back: tuple[tuple[str, str], ...] = ()
     changes: tuple[PackageChange, ...] = ()
     href: str = ""
-    found: Found = Found()
+    found: Found = NOTHING_FOUND
 
 
 @dataclass(frozen=True)
@@ -324,6 +185,8 @@ def render_rollout(page: RolloutPage) -> str:
         moved=moved,
         severity=_SEVERITY,
         changes=sorted(page.changes, key=lambda change: (not change.direct, change.package)),
+        judged=worst_first(page.judged)[:_MOST_FUNCTIONS],
+        most=MOST_MODULES,
         command=_command(page),
     )
 
@@ -394,6 +257,14 @@ def _advisory(identifier: str) -> str:
     return "https://osv.dev/vulnerability/" + quote(identifier, safe="")
 
 
+def _megabytes(size: int) -> str:
+    return f"{size / 1_000_000:,.1f} MB"
+
+
+def _milliseconds(duration: float | None) -> str:
+    return "unknown" if duration is None else f"{duration:,.0f} ms"
+
+
 def _listed(words: Iterable[str]) -> str:
     *head, last = words or ("",)
     return f"{', '.join(head)} and {last}" if head else last
@@ -417,6 +288,8 @@ def _environment() -> Environment:
         "relative": _relative,
         "advisory": _advisory,
         "listed": _listed,
+        "megabytes": _megabytes,
+        "milliseconds": _milliseconds,
     }
     environment.globals |= {"took": _took, "until": _until}
     return environment

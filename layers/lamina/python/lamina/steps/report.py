@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import RootModel
 
 from lamina import concluding
 from lamina.advice import exposed
-from lamina.culprit import Suspect
+from lamina.bundle import Manifest
 from lamina.definition import Refusal
 from lamina.errors import NothingToRestore
-from lamina.explain import ExplainedChange, Explanation, in_words
+from lamina.explain import Explanation, in_words
 from lamina.model import LayerOutcome, Model, ObjectKey, Outcome, Reason, Release
 from lamina.moves import by_hand
-from lamina.page import (
-    Found,
-    FunctionLine,
-    Judgement,
-    LayerLine,
-    PackageChange,
-    RolloutPage,
-    RunPage,
-    WaveLine,
-    render_rollout,
-    render_run,
-)
-from lamina.page import Outcome as PageOutcome
+from lamina.page import LayerLine, RolloutPage, RunPage, render_rollout, render_run
 from lamina.rollout import Entry, EntryStatus, Rollout, RolloutStatus
+from lamina.rolloutpage import Told, page_of
+from lamina.steps.verify import findings_key
 from lamina.steps.watch import verdict_key
-from lamina.verdict import Point
+from lamina.views import NOTHING_FOUND, Found, PackageChange
 
 if TYPE_CHECKING:
     from lamina.gateways.registry import Layers, Runs
@@ -178,148 +168,33 @@ def _line(outcome: LayerOutcome, explanation: Explanation | None) -> LayerLine:
         promoted=outcome.promoted,
         culprits=outcome.culprits,
         held_back=tuple(sorted(outcome.held_back.items())),
-        changes=_changes(explanation.changes if explanation else ()),
+        changes=tuple(PackageChange.of(change) for change in explanation.changes) if explanation else (),
         href=f"{outcome.variant}.html" if outcome.report else "",
-        found=Found.of(explanation) if explanation else Found(),
+        found=Found.of(explanation) if explanation else NOTHING_FOUND,
     )
 
 
 def _page(
     rollout: Rollout, release: Release | None, entries: Sequence[Entry], now: datetime, reach: Gateways
 ) -> RolloutPage:
-    seen: Mapping[str, Any] = reach.store.read_json(verdict_key(rollout.rollout)) or {}
-    outcome = _outcome(rollout)
-    key = release.explanation if release is not None and rollout.kind == "update" else None
-    explanation = _explanation(key, reach.store)
-    return RolloutPage(
-        layer=rollout.variant,
-        outcome=outcome,
-        before=rollout.baseline,
-        candidate=rollout.candidate.version,
-        summary=_summary(rollout, entries),
-        reason=rollout.reason.text or f"started by: {rollout.reason.kind}",
-        run=rollout.run,
-        run_href="index.html" if rollout.kind == "update" else "",
-        started=rollout.opened,
-        ended=rollout.closed or now,
-        caught_by="canary" if outcome == "rolled_back" and rollout.cause_kind in ("harmful", "undecided") else None,
-        found=Found.of(explanation) if explanation else Found(),
-        changes=_changes(explanation.changes if explanation else ()),
-        waves=_waves(rollout, entries, reach.rollouts.evidence(rollout.rollout)),
-        verdict=Judgement.from_json(seen["verdict"]) if "verdict" in seen else None,
-        alpha=rollout.policy.alpha,
-        tolerance=rollout.policy.tolerance,
-        points=tuple(Point.from_json(point) for point in seen.get("trace", ())),
-        suspects=tuple(_suspect(suspect) for suspect in rollout.suspects),
-        held_back=tuple(sorted(rollout.held_back.items())),
-        functions=tuple(_function(rollout, entry) for entry in entries),
+    proposed = release if release is not None and rollout.kind == "update" else None
+    manifest = reach.store.read_json(release.manifest) if release is not None else None
+    return page_of(
+        rollout,
+        entries,
+        Told(
+            release=release,
+            explanation=_explanation(proposed.explanation if proposed else None, reach.store),
+            manifest=None if manifest is None else Manifest.model_validate(manifest),
+            findings=reach.store.read_json(findings_key(rollout.variant, rollout.candidate.version)),
+            verdict=reach.store.read_json(verdict_key(rollout.rollout)),
+            looks=reach.rollouts.evidence(rollout.rollout),
+        ),
+        now=now,
         rollback_machine=reach.rollback,
-        rollback_version=rollout.baseline if outcome == "promoted" else None,
-    )
-
-
-def _outcome(rollout: Rollout) -> PageOutcome:
-    match rollout.status:
-        case RolloutStatus.PROMOTED:
-            return "promoted"
-        case RolloutStatus.ROLLED_BACK:
-            return "rolled_back"
-        case RolloutStatus.HELD:
-            return "held"
-        case RolloutStatus.FAILED:
-            return "failed"
-        case _:
-            return "running"
-
-
-def _summary(rollout: Rollout, entries: Sequence[Entry]) -> str:
-    alone = sum(entry.status is EntryStatus.LEFT_ALONE for entry in entries)
-    rest = f" {alone} function(s) were left alone." if alone else ""
-    name = f"version {rollout.candidate.version} of {rollout.variant}"
-    match rollout.status:
-        case RolloutStatus.PROMOTED if not entries:
-            return f"{name} is promoted. No function has this layer yet.".capitalize()
-        case RolloutStatus.PROMOTED:
-            done = sum(entry.status in (EntryStatus.ATTACHED, EntryStatus.COMPLETED) for entry in entries)
-            return f"V{name[1:]} is promoted; {done} of {len(entries)} functions run on it.{rest}"
-        case RolloutStatus.ROLLED_BACK:
-            held = ", ".join(f"{package} {version}" for package, version in sorted(rollout.held_back.items()))
-            kept = f" Held back from now on: {held}." if held else ""
-            return f"V{name[1:]} was put back. {rollout.cause}{kept}{rest}"
-        case RolloutStatus.HELD:
-            return (
-                f"V{name[1:]} is held on its canaries, and nothing more is attached. {rollout.cause} Decide: rollback "
-                f'{{"layer": "{rollout.variant}"}} puts it back; the next candidate does so by itself.'
-            )
-        case RolloutStatus.FAILED:
-            lost = [entry.function for entry in entries if entry.status is EntryStatus.UNRESTORED]
-            return f"V{name[1:]} could not be put back everywhere: {', '.join(lost[:10])}. {rollout.cause}"
-        case _:
-            return f"V{name[1:]} is being rolled out."
-
-
-def _waves(rollout: Rollout, entries: Sequence[Entry], looks: Sequence[Mapping[str, Any]]) -> tuple[WaveLine, ...]:
-    lines = []
-    for number, wave in enumerate(rollout.waves):
-        mine = [entry.attached_at for entry in entries if entry.wave == number and entry.attached_at]
-        seen = [look for look in looks if look["wave"] == number]
-        if not mine or wave.name == "complete":
-            continue
-        last = seen[-1] if seen else None
-        lines.append(
-            WaveLine(
-                number=number,
-                started=min(mine),
-                ended=datetime.fromisoformat(last["at"]) if last else None,
-                functions=len(mine),
-                outcome={"advance": "safe", "rollback": "put back", "hold": "held"}.get(
-                    last["decision"] if last else "", "watched"
-                ),
-                share=wave.percent,
-            )
-        )
-    return tuple(lines)
-
-
-def _function(rollout: Rollout, entry: Entry) -> FunctionLine:
-    there = rollout.candidate.arn
-    outcome: Any = {
-        EntryStatus.ATTACHED: "updated" if rollout.status is RolloutStatus.PROMOTED else "attached",
-        EntryStatus.COMPLETED: "updated" if rollout.status is RolloutStatus.PROMOTED else "attached",
-        EntryStatus.ATTACHING: "attached",
-        EntryStatus.RESTORED: "restored",
-        EntryStatus.UNRESTORED: "failed",
-    }.get(entry.status, "left")
-    untouched = entry.status is EntryStatus.PLANNED
-    return FunctionLine(
-        name=entry.function,
-        outcome=outcome,
-        before=entry.replaced,
-        after=there if outcome in ("updated", "attached") else entry.replaced,
-        wave=entry.wave if entry.wave >= 0 and not untouched else None,
-        alias=entry.alias,
-        note="its turn did not come" if untouched else entry.reason,
     )
 
 
 def _explanation(key: ObjectKey | None, store: Store) -> Explanation | None:
     found = store.read_json(key) if key else None
     return None if found is None else Explanation.model_validate(found)
-
-
-def _changes(changes: Sequence[ExplainedChange]) -> tuple[PackageChange, ...]:
-    return tuple(
-        PackageChange(
-            package=change.package,
-            old=change.from_,
-            new=change.to,
-            direct=change.direct,
-            released=change.uploaded,
-            age_days=change.age_days,
-        )
-        for change in changes
-    )
-
-
-def _suspect(raw: Mapping[str, Any]) -> Suspect:
-    return Suspect(raw["package"], raw["confidence"], raw["why"], tuple(raw["samples"]))

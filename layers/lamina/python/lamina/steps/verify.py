@@ -123,7 +123,7 @@ def run(event: VerifyEvent, definition: Definition, reach: Gateways) -> Verified
     message = "; ".join(filter(None, (judgement.message, read.unknown if judgement.accepted else "")))
     culprits = () if judgement.accepted else _culprits(judgement, release, subject.manifest, spoken)
     findings = reach.store.write_json(
-        f"findings/{name}/{event.candidate.version}.json",
+        findings_key(name, event.candidate.version),
         {
             "variant": name,
             "version": event.candidate.version,
@@ -154,6 +154,11 @@ def run(event: VerifyEvent, definition: Definition, reach: Gateways) -> Verified
         init_ms=candidate.init_ms,
         init_ms_before=None if promoted is None else promoted.init_ms,
     )
+
+
+def findings_key(variant: str, version: int) -> ObjectKey:
+    """Where what Verify found of a candidate lies in the artifacts bucket."""
+    return f"findings/{variant}/{version}.json"
 
 
 def _subject(version: LayerVersion, name: str, reach: Gateways) -> _Subject | None:
