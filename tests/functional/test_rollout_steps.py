@@ -213,7 +213,7 @@ def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
                     arn=layer(VARIANT.variant, version),
                     digest=digest,
                     artifact="a",
-                    manifest="manifest.json",
+                    manifest=f"manifest-{version}.json",
                     lock="l",
                     explanation="e",
                     packages={"httpx": "0.27.2" if version == 1 else "0.28.0", "openai": "1.55.2"},
@@ -224,7 +224,7 @@ def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
                 )
             )
         built.store.write_json(
-            "manifest.json",
+            "manifest-2.json",
             {
                 "variant": VARIANT.variant,
                 "digest": "0" * 64,
