@@ -14,12 +14,15 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import common
+from lamina.definition import Definition
+from lamina.model import Variant
 from lamina.resolution import Order, Resolved
-from lamina.steps.resolve_python import resolve_python
+from lamina.steps.resolve_python import PythonGateways, resolve_python
 
 TIMED = 5
 TARGET = 0.25
@@ -35,23 +38,13 @@ def main(rounds: int) -> None:
             definition = common.definition(name, requirements)
             variant = common.only_variant(definition)
 
-            def check(current: Resolved | None, definition=definition, variant=variant) -> Resolved:  # type: ignore[no-untyped-def]
-                now = datetime.now(UTC)
-                lock = current.lock if current else None
-                order = Order(definition, variant, lock, now, previously_wanted=current.wanted if current else ())
-                return resolve_python(order, gateways, dry_run=True, now=now)
-
-            def pip_compile(source: Path = source) -> None:
-                command = [sys.executable, "-m", "piptools", "compile", "--upgrade", "--generate-hashes", "--quiet",
-                           "--strip-extras", "--output-file", str(source.with_suffix(".txt")), str(source)]  # fmt: skip
-                subprocess.run(command, check=True, capture_output=True, env={**os.environ, "COLUMNS": "80"})
-
-            first = check(None)
-            pip_compile()
+            first = _check(definition, variant, gateways, None)
             ours, theirs = [], []
+            again, compile_ = partial(_check, definition, variant, gateways, first), partial(_pip_compile, source)
+            compile_()
             for _ in range(rounds):
-                ours.append(_seconds(lambda first=first, check=check: check(first)))  # type: ignore[misc]
-                theirs.append(_seconds(pip_compile))
+                ours.append(_seconds(again))
+                theirs.append(_seconds(compile_))
             ratio = statistics.median(ours) / statistics.median(theirs)
             rows.append(
                 {
@@ -68,6 +61,19 @@ def main(rounds: int) -> None:
         [list(row.values()) for row in rows],
     )
     common.emit({"measured": "median seconds of one check, warm", "rounds": rounds, "target": TARGET, "sets": rows})
+
+
+def _check(definition: Definition, variant: Variant, gateways: PythonGateways, current: Resolved | None) -> Resolved:
+    now = datetime.now(UTC)
+    lock = current.lock if current else None
+    order = Order(definition, variant, lock, now, previously_wanted=current.wanted if current else ())
+    return resolve_python(order, gateways, dry_run=True, now=now)
+
+
+def _pip_compile(source: Path) -> None:
+    command = [sys.executable, "-m", "piptools", "compile", "--upgrade", "--generate-hashes", "--quiet",
+               "--strip-extras", "--output-file", str(source.with_suffix(".txt")), str(source)]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "COLUMNS": "80"})
 
 
 def _seconds(action: Callable[[], object]) -> float:

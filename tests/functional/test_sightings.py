@@ -10,13 +10,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from lamina.definition import parse_definition, variants
 from lamina.gateways.registry import Sightings, Table
 from lamina.listing import Listed, Listing
 from lamina.lock import Lock, Pin
-from lamina.resolution import Access, Order
+from lamina.resolution import Access
 from lamina.resolve import Answer, Question
 from lamina.steps.resolve_python import PythonGateways, resolve_python
+from tests.orders import order_of, python_layer
 
 NOW = datetime(2026, 11, 20, 6, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -84,26 +84,10 @@ class Undated:
 
 def test_the_cooldown_of_an_index_without_upload_times_counts_from_the_first_look(sightings: Sightings) -> None:
     # GIVEN acme 1.0 when Lamina first looks, and 1.1 a week later
-    definition = parse_definition(
-        "web",
-        {
-            "layer.toml": b"""
-            [layer]
-            owner = "o"
-            runtimes = ["python3.13"]
-            architectures = ["arm64"]
-            [python]
-            requirements = "requirements.in"
-            [update]
-            cooldown-days = 7
-            """,
-            "requirements.in": b"acme\n",
-        },
-    )
-    index = Undated(["1.0"])
+    definition, index = python_layer(wants="acme\n"), Undated(["1.0"])
 
     def check(moment: datetime, current: Lock | None, *, dry_run: bool = False) -> tuple[Lock, tuple[str, ...]]:
-        order = Order(definition, variants(definition)[0], current, moment, access=Access(INDEX))
+        order = order_of(definition, current, moment, access=Access(INDEX))
         found = resolve_python(order, PythonGateways(index, index, sightings), dry_run=dry_run, now=moment)
         return found.lock, found.notes
 
@@ -126,16 +110,8 @@ def test_the_cooldown_of_an_index_without_upload_times_counts_from_the_first_loo
 
 
 def test_without_a_registry_it_is_said_that_the_cooldown_cannot_be_told() -> None:
-    definition = parse_definition(
-        "web",
-        {
-            "layer.toml": b'[layer]\nowner = "o"\nruntimes = ["python3.13"]\narchitectures = ["arm64"]\n'
-            b'[python]\nrequirements = "requirements.in"\n',
-            "requirements.in": b"acme\n",
-        },
-    )
     index = Undated(["1.0", "1.1"])
-    order = Order(definition, variants(definition)[0], None, NOW, access=Access(INDEX))
+    order = order_of(python_layer(wants="acme\n"), None, NOW, access=Access(INDEX))
 
     found = resolve_python(order, PythonGateways(index, index), dry_run=True, now=NOW)
 

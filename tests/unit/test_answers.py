@@ -8,27 +8,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lamina.answers import Answers
-from lamina.definition import parse_definition, variants
 from lamina.errors import ResolutionFailed
 from lamina.fixing import Fix
 from lamina.gateways.index import Unsolved
 from lamina.lock import Lock, Pin
 from lamina.model import Advisory
-from lamina.resolution import Order
 from lamina.resolve import Answer, Approach, Question, basis
+from tests.orders import order_of, python_layer
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 OLD, YOUNG = NOW - timedelta(days=30), NOW - timedelta(days=2)
-TOML = b"""
-[layer]
-owner = "o"
-runtimes = ["python3.13"]
-architectures = ["arm64"]
-[python]
-requirements = "requirements.in"
-[update]
-cooldown-days = 7
-"""
 CURRENT = Lock.of([Pin("flask", "2.2.2", (), OLD), Pin("requests", "2.31.0", (), OLD)])
 FLASK = Fix(Advisory(id="CVE-1", package="flask", fixed="2.2.5"), ("2.2.5", "2.3.0"), early=True)
 REQUESTS = Fix(Advisory(id="CVE-2", package="requests", fixed="2.32.0"), ("2.32.0",), early=True)
@@ -58,8 +47,7 @@ def answers(
     fresh: frozenset[str] = frozenset(),
     unfinished: frozenset[str] = frozenset(),
 ) -> Answers:
-    definition = parse_definition("web", {"layer.toml": TOML, "requirements.in": b"flask\nrequests\n"})
-    order = Order(definition, variants(definition)[0], CURRENT, NOW)
+    order = order_of(python_layer(wants="flask\nrequests\n"), CURRENT, NOW)
     return Answers(
         order,
         basis(order),

@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from lamina.definition import parse_definition, variants
 from lamina.fixing import Choice, Fix, choose, newest, remedy
 from lamina.listing import Listed, Listing
-from lamina.lock import Lock, Pin
+from lamina.lock import Lock
 from lamina.model import Advisory, HeldBack
-from lamina.resolution import Order
 from lamina.resolve import Basis, basis
+from tests.orders import order_of, pins, python_layer
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 OLD, YOUNG = NOW - timedelta(days=30), NOW - timedelta(days=2)
@@ -27,29 +26,9 @@ FIX = Advisory(id="CVE-1", package="flask", fixed="2.2.5")
 def facts(
     update: str = "", *, wants: str = "flask\n", held_back: tuple[HeldBack, ...] = (), exact: str | None = None
 ) -> Basis:
-    toml = f"""
-    [layer]
-    owner = "o"
-    runtimes = ["python3.13"]
-    architectures = ["arm64"]
-    [python]
-    requirements = "requirements.in"
-    [update]
-    cooldown-days = 7
-    {update}
-    """
-    definition = parse_definition("web", {"layer.toml": toml.encode(), "requirements.in": wants.encode()})
-    current = Lock.of([Pin("flask", "2.2.2", (), OLD), Pin("werkzeug", "2.3.7", (), OLD)])
-    return basis(
-        Order(
-            definition,
-            variants(definition)[0],
-            current,
-            NOW,
-            packages={"flask": exact} if exact else {},
-            held_back=held_back,
-        )
-    )
+    current = Lock.of(pins({"flask": ("2.2.2", OLD), "werkzeug": ("2.3.7", OLD)}))
+    packages = {"flask": exact} if exact else {}
+    return basis(order_of(python_layer(update, wants=wants), current, NOW, packages=packages, held_back=held_back))
 
 
 def listing(*entries: Listed, package: str = "flask") -> Mapping[str, Listing | None]:

@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from lamina.definition import parse_definition, variants
 from lamina.explain import Held
 from lamina.held import held
 from lamina.listing import Listed, Listing
 from lamina.lock import Lock, Pin
 from lamina.model import HeldBack
-from lamina.resolution import Order
 from lamina.resolve import Approach, Basis, ask, basis
 from lamina.wheels import has_wheel, misfit
+from tests.orders import order_of, pins, python_layer
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -36,27 +35,13 @@ def facts(
     *,
     wants: str = "flask\n",
     python: str = "",
-    pins: Mapping[str, tuple[str, datetime]] | None = None,
+    current: Mapping[str, tuple[str, datetime]] | None = None,
     held_back: tuple[HeldBack, ...] = (),
     packages: Mapping[str, str] | None = None,
 ) -> Basis:
-    toml = f"""
-    [layer]
-    owner = "o"
-    runtimes = ["python3.13"]
-    architectures = ["arm64"]
-    [python]
-    requirements = "requirements.in"
-    {python}
-    [update]
-    cooldown-days = 7
-    {update}
-    """
-    definition = parse_definition("web", {"layer.toml": toml.encode(), "requirements.in": wants.encode()})
-    there = {"flask": ("2.2.2", OLD), "jinja2": ("3.1.2", OLD)} if pins is None else pins
-    current = Lock.of(Pin(name, version, (), uploaded) for name, (version, uploaded) in there.items())
-    order = Order(definition, variants(definition)[0], current, NOW, packages=dict(packages or {}), held_back=held_back)
-    return basis(order)
+    layer = python_layer(update, wants=wants, python=python)
+    there = {"flask": ("2.2.2", OLD), "jinja2": ("3.1.2", OLD)} if current is None else current
+    return basis(order_of(layer, Lock.of(pins(there)), NOW, packages=dict(packages or {}), held_back=held_back))
 
 
 def entry(
@@ -180,7 +165,7 @@ def test_the_ceiling_is_for_the_definitions_own_packages() -> None:
 
 
 def test_a_package_that_came_early_stays_until_its_own_cooldown_has_ended() -> None:
-    of = facts(pins={"flask": ("2.2.2", YOUNG)})
+    of = facts(current={"flask": ("2.2.2", YOUNG)})
 
     (found,) = told(of, entry("2.2.5"))
 
@@ -234,7 +219,7 @@ rules = st.builds(
     lambda allow, ignore, wants, pinned, moment, back, exact: facts(
         f'allow = "{allow}"\n' + ('ignore = ["flask"]' if ignore else ""),
         wants=wants,
-        pins={"flask": (pinned, moment)} if pinned else {},
+        current={"flask": (pinned, moment)} if pinned else {},
         held_back=tuple(HeldBack(package="flask", version=version, since=OLD, reason="broke it") for version in back),
         packages={"flask": exact} if exact else {},
     ),

@@ -13,7 +13,6 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from lamina.definition import parse_definition, variants
 from lamina.errors import IndexUnavailable, ResolutionFailed
 from lamina.gateways.index import Unsolved
 from lamina.listing import Listed, Listing
@@ -23,6 +22,7 @@ from lamina.resolution import Access, Order, Resolved
 from lamina.resolve import Answer, Question
 from lamina.steps.resolve_python import PythonGateways, resolve_python
 from lamina.versions import Kind, kind_of_change
+from tests.orders import order_of, pins, python_layer
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 OLD, YOUNG = NOW - timedelta(days=30), NOW - timedelta(days=2)
@@ -96,31 +96,16 @@ def order(
     held_back: tuple[HeldBack, ...] = (),
     access: Access | None = None,
 ) -> Order:
-    toml = f"""
-    [layer]
-    owner = "o"
-    runtimes = ["python3.13"]
-    architectures = ["arm64"]
-    [python]
-    requirements = "requirements.in"
-    {python}
-    [update]
-    cooldown-days = 7
-    {update}
-    """
-    definition = parse_definition("web", {"layer.toml": toml.encode(), "requirements.in": wants.encode()})
-    pins = [Pin(name, version, (), uploaded) for name, (version, uploaded) in current.items()]
-    return Order(
-        definition,
-        variants(definition)[0],
-        Lock.of(pins) if pins else None,
+    return order_of(
+        python_layer(update, wants=wants, python=python),
+        Lock.of(pins(current)) if current else None,
         NOW,
-        tuple(wants.split()),
-        packages or {},
-        fixes,
-        security,
-        held_back,
-        access,
+        previously_wanted=tuple(wants.split()),
+        packages=packages or {},
+        fixes=fixes,
+        security=security,
+        held_back=held_back,
+        access=access,
     )
 
 

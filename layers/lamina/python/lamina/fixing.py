@@ -16,6 +16,7 @@ from packaging.version import Version
 from lamina.explain import Held, HeldKind
 from lamina.listing import Listed, Listing
 from lamina.model import Advisory
+from lamina.refusals import Refusal, by_allow, by_hold, by_ignore, by_requirement
 from lamina.resolve import Basis
 from lamina.wheels import arrival, misfit
 
@@ -143,7 +144,7 @@ def _known(basis: Basis, advisory: Advisory, listing: Listing) -> Fix | Held:
 
 def _unknown(basis: Basis, advisory: Advisory) -> Fix | Held:
     name, fixed = advisory.package, str(advisory.fixed)
-    refusal = _rules(basis, name, Version(fixed), specifier=False)
+    refusal = by_ignore(basis, name) or by_allow(basis, name, fixed)
     if refusal is not None:
         return _held(advisory, fixed, *refusal)
     if basis.rules.security == "scheduled":
@@ -161,29 +162,16 @@ def _young(basis: Basis, name: str, entry: Listed) -> bool:
     return came is not None and came >= basis.cutoff
 
 
-def _refusal(basis: Basis, name: str, entry: Listed) -> tuple[HeldKind, str] | None:
-    version = Version(entry.version)
-    if version.is_prerelease and name not in basis.prereleases:
+def _refusal(basis: Basis, name: str, entry: Listed) -> Refusal | None:
+    if Version(entry.version).is_prerelease and name not in basis.prereleases:
         return "other", "it is a pre-release"
-    refusal = _rules(basis, name, version, specifier=True)
-    if refusal is not None:
-        return refusal
-    for held in basis.held_back:
-        if held.package == name and Version(held.version) == version:
-            return "held-back", f"held back since {held.since:%Y-%m-%d}: {held.reason}"
-    return misfit(entry, basis.target, from_source=name in basis.from_source)
-
-
-def _rules(basis: Basis, name: str, version: Version, *, specifier: bool) -> tuple[HeldKind, str] | None:
-    if name in basis.ignored:
-        return "ignore", f"update.ignore in layer.toml keeps {name} where it is"
-    limit = basis.ceiling(name)
-    if limit is not None and not version < Version(limit.removeprefix("<")):
-        return "allow", f"update.allow = {basis.rules.allow!r} keeps {name} {limit}"
-    wish = basis.specifiers.get(name)
-    if specifier and wish is not None and not wish.contains(version, prereleases=True):
-        return "requirement", f"the definition itself asks for {name}{wish}"
-    return None
+    return (
+        by_ignore(basis, name)
+        or by_allow(basis, name, entry.version)
+        or by_requirement(basis, name, entry.version)
+        or by_hold(basis, name, entry.version)
+        or misfit(entry, basis.target, from_source=name in basis.from_source)
+    )
 
 
 def _held(advisory: Advisory, version: str, kind: HeldKind, why: str, until: datetime | None = None) -> Held:

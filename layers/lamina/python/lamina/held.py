@@ -17,6 +17,7 @@ from lamina import policy
 from lamina.explain import Held, HeldKind
 from lamina.listing import Listed, Listing
 from lamina.lock import Lock
+from lamina.refusals import by_allow, by_hold, by_ignore, by_requirement
 from lamina.resolve import Basis
 from lamina.wheels import arrival, misfit
 
@@ -90,20 +91,16 @@ def _reason(basis: Basis, lock: Lock, name: str, entry: Listed, first_seen: Mapp
     asked = basis.exact.get(name) or basis.elsewhere.get(name)
     if asked is not None:
         return _Reason("other", f"{asked} was asked for by name")
-    if name in basis.ignored:
-        return _Reason("ignore", f"update.ignore in layer.toml keeps {name} where it is")
     from_source = name in basis.from_source
-    if (unfit := misfit(entry, basis.target, from_source=from_source)) is not None:
-        return _Reason(*unfit)
-    for back in basis.held_back:
-        if back.package == name and Version(back.version) == Version(entry.version):
-            return _Reason("held-back", f"held back since {back.since:%Y-%m-%d}: {back.reason}")
-    limit = basis.ceiling(name)
-    if limit is not None and not Version(entry.version) < Version(limit.removeprefix("<")):
-        return _Reason("allow", f"update.allow = {rules.allow!r} keeps {name} {limit}")
-    wish = basis.specifiers.get(name)
-    if wish is not None and not wish.contains(entry.version, prereleases=True):
-        return _Reason("requirement", f"the definition itself asks for {name}{wish}")
+    refusal = (
+        by_ignore(basis, name)
+        or misfit(entry, basis.target, from_source=from_source)
+        or by_hold(basis, name, entry.version)
+        or by_allow(basis, name, entry.version)
+        or by_requirement(basis, name, entry.version)
+    )
+    if refusal is not None:
+        return _Reason(*refusal)
     came = arrival(entry, basis.target, from_source=from_source) or first_seen.get(entry.version)
     if came is not None and came >= basis.cutoff:
         return _Reason("cooldown", f"its cooldown of {rules.cooldown_days} days has not ended", came + days)

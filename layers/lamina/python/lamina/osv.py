@@ -102,7 +102,7 @@ def affected(record: Record, pin: Pin) -> Affected | None:
         if said.problem:
             raise Unreadable(said.problem)
         return None
-    above = sorted({fix for events in said.ranges for fix in events.fixes() if version < fix})  # type: ignore[operator]
+    above = sorted({fix for events in said.ranges for fix in events.fixes() if version < fix})
     fixed = None if said.problem else next((fix for fix in above if not said.about(fix)), None)
     return Affected(None if fixed is None else str(fixed))
 
@@ -156,13 +156,13 @@ class _Range:
     limits: tuple[Parsed, ...]
 
     def has(self, version: Parsed) -> bool:
-        if self.limits and not any(version < limit for limit in self.limits):  # type: ignore[operator]
+        if self.limits and not any(version < limit for limit in self.limits):
             return False
         inside = False
         for at, kind in self.events:
             if kind == "introduced":
-                inside = inside or at is None or at <= version  # type: ignore[operator]
-            elif at is None or at < version or (at == version and kind == "fixed"):  # type: ignore[operator]
+                inside = inside or at is None or at <= version
+            elif at is None or at < version or (at == version and kind == "fixed"):
                 inside = False
         return inside
 

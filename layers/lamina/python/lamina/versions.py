@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import semver
 from packaging.version import InvalidVersion, Version
@@ -11,15 +11,30 @@ from packaging.version import InvalidVersion, Version
 from lamina.model import Ecosystem
 
 Kind: TypeAlias = Literal["patch", "minor", "major"]
-Parsed: TypeAlias = Version | semver.Version
 
 _FIRST_YEAR = 1990
 """A first number from here on is a year: calendar versions carry no promise in it."""
 
 
+class Parsed(Protocol):
+    """A version as a value; it compares with those of its own ecosystem only."""
+
+    @property
+    def major(self) -> int: ...
+
+    @property
+    def minor(self) -> int: ...
+
+    def __hash__(self) -> int: ...
+
+    def __lt__(self, other: Any, /) -> bool: ...
+
+    def __le__(self, other: Any, /) -> bool: ...
+
+
 @cache
 def parse(ecosystem: Ecosystem, version: str) -> Parsed:
-    """The version as a value that compares with others of its ecosystem.
+    """The version as a value.
 
     Raises:
         ValueError: it is not a version there.
@@ -41,13 +56,15 @@ def valid(ecosystem: Ecosystem, version: str) -> bool:
 
 def older(ecosystem: Ecosystem, version: str, than: str) -> bool:
     """Whether `version` comes before `than`."""
-    return bool(parse(ecosystem, version) < parse(ecosystem, than))  # type: ignore[operator]
+    return parse(ecosystem, version) < parse(ecosystem, than)
 
 
 def is_prerelease(ecosystem: Ecosystem, version: str) -> bool:
     """Whether it is published for trying, not for use."""
     parsed = parse(ecosystem, version)
-    return parsed.is_prerelease if isinstance(parsed, Version) else parsed.prerelease is not None
+    if isinstance(parsed, semver.Version):
+        return parsed.prerelease is not None
+    return isinstance(parsed, Version) and parsed.is_prerelease
 
 
 def kind_of_change(ecosystem: Ecosystem, old: str, new: str) -> Kind:
