@@ -23,6 +23,7 @@ import tomllib
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -85,8 +86,8 @@ def measure(
         for temperature in ("cold", "warm"):
             place = work / f"{temperature}-{number}"
             caches = work / f"caches-{number}"
-            ours.take(temperature, lambda p=place, c=caches: lamina(name, architecture, lock, python, p / "a", c))  # type: ignore[misc]
-            theirs.take(temperature, lambda p=place, c=caches: recipe(architecture, lock, python, p / "b", c))  # type: ignore[misc]
+            ours.take(temperature, partial(lamina, name, architecture, lock, python, place / "a", caches))
+            theirs.take(temperature, partial(recipe, architecture, lock, python, place / "b", caches))
     imports: dict[str, list[float | None]] = {"lost": [None, None], "kept": [None, None]}
     if ARCHITECTURES[architecture] == HERE:
         for kept in imports:

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from builder.tree import files_below
+
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _SCRIPTS = frozenset({".js", ".cjs", ".mjs"})
 
@@ -16,11 +18,15 @@ _SCRIPTS = frozenset({".js", ".cjs", ".mjs"})
 def mentioned_in_python(root: Path, names: frozenset[str]) -> Callable[[Path], bool]:
     """Says of a folder below `root` whether a module outside of all folders with these names imports it."""
     # Most files are seen to import nothing of the kind without being parsed.
-    word = re.compile(rb"(?:\.|\bimport\b[^#\n]*\b|^\s+)(?:" + "|".join(sorted(names)).encode() + rb")\b", re.MULTILINE)
+    either = "|".join(sorted(names)).encode()
+    anywhere = re.compile(rb"(?:" + either + rb")\b")
+    word = re.compile(rb"(?:\.|\bimport\b[^#\n]*\b|^\s+)(?:" + either + rb")\b", re.MULTILINE)
     used: set[str] = set()
-    for path in root.rglob("*.py"):
-        parts = path.relative_to(root).parts
-        if names.isdisjoint(parts[:-1]) and word.search(body := path.read_bytes()):
+    for name in files_below(root):
+        if not name.endswith(".py") or not names.isdisjoint((parts := tuple(name.split("/")))[:-1]):
+            continue
+        body = (root / name).read_bytes()
+        if anywhere.search(body) and word.search(body):
             used.update(_imports(body, parts))
 
     def mentioned(folder: Path) -> bool:

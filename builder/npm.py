@@ -23,12 +23,15 @@ _SCRIPTS = ("preinstall", "install", "postinstall")
 def install_packages(folder: Path, nodejs: Path, target: NodeTarget, variant: str) -> None:
     """Install `package-lock.json` to `nodejs/node_modules`; every archive must match its hash, and no script is run.
 
+    Packages that the bundle brings along in `npm/` are of a private registry: they come from there, and nobody is asked
+    for them.
+
     Raises:
         Refused: a package is gone, is broken, or has another hash; or it wants to run a script.
     """
     nodejs.mkdir(parents=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copyfile(folder / name, nodejs / name)
+    shutil.copyfile(folder / "package.json", nodejs / "package.json")
+    (nodejs / "package-lock.json").write_text(json.dumps(_with_archives(folder, nodejs)))
     command = [
         *(*find_npm(folder), "ci", "--omit=dev", "--os=linux", f"--cpu={target.cpu}", "--libc=glibc"),
         *("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--no-progress", "--no-bin-links"),
@@ -44,6 +47,17 @@ def install_packages(folder: Path, nodejs: Path, target: NodeTarget, variant: st
     for name in ("package.json", "package-lock.json"):
         (nodejs / name).unlink()
     _check_scripts(nodejs / "node_modules", target, variant)
+
+
+def _with_archives(folder: Path, nodejs: Path) -> dict[str, Any]:
+    """The lock, with the archives that the bundle brings along."""
+    lock: dict[str, Any] = json.loads((folder / "package-lock.json").read_text())
+    for place, entry in lock["packages"].items():
+        name = entry.get("name", place.rpartition("node_modules/")[2])
+        archive = folder / "npm" / name / f"{entry.get('version')}.tgz"
+        if place and archive.is_file():
+            entry["resolved"] = f"file:{os.path.relpath(archive, nodejs)}"
+    return lock
 
 
 def find_npm(folder: Path) -> tuple[str, ...]:

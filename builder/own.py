@@ -85,6 +85,8 @@ def copy_files(source: Path, root: Path, names: list[str], owners: Mapping[str, 
                     f"{where} {name} would overwrite {there} of {owner}; rename the file or leave the package out"
                 )
         target.parent.mkdir(parents=True, exist_ok=True)
+        # An equal file of a package is a link into uv's cache: it is replaced, never written to.
+        target.unlink(missing_ok=True)
         shutil.copyfile(source / name, target)
         target.chmod(0o755 if may_run(target, name) else 0o644)
         if _is_started(name) and body[:2] != b"#!" and read_elf(target) is None:

@@ -6,7 +6,6 @@ packages ship for several platforms only Lambda's stays.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tomllib
@@ -66,29 +65,40 @@ def prune(root: Path, settings: Settings) -> dict[str, Removed]:
             continue
         for path in list(_other_platforms(folder, settings)):
             _remove(path, removed.setdefault(OTHER_PLATFORMS, Removed()))
+        names = files_below(folder)
         for rule in read_rules(place, everything=settings.prune):
-            _apply(rule, folder, mentioned, removed.setdefault(rule.reason, Removed()))
+            names = _apply(rule, folder, names, mentioned, removed.setdefault(rule.reason, Removed()))
     return {reason: total for reason, total in sorted(removed.items()) if total.files}
 
 
 def _apply(
-    rule: Rule, folder: Path, mentioned: Callable[[Path, frozenset[str]], Callable[[Path], bool]], total: Removed
-) -> None:
+    rule: Rule,
+    folder: Path,
+    names: list[str],
+    mentioned: Callable[[Path, frozenset[str]], Callable[[Path], bool]],
+    total: Removed,
+) -> list[str]:
+    """Carry out one rule on the files `names`; those that are left."""
+    gone: tuple[str, ...] = ()
     if rule.folders:
-        names = _pattern(rule.folders)
-        found = [folder / name for name in _folders_below(folder) if names.search(f"/{name}")]
+        wanted = _pattern(rule.folders)
+        found = [name for name in _folders_of(names) if wanted.search(f"/{name}")]
         if rule.unless_used and found:
             is_mentioned = mentioned(folder, frozenset(rule.folders))
-            found = [path for path in found if not is_mentioned(path)]
-        for path in found:
+            found = [name for name in found if not is_mentioned(folder / name)]
+        for name in found:
             # One inside another is gone with it.
-            if path.is_dir():
-                _remove(path, total)
-    if rule.files:
-        names = _pattern(rule.files)
-        for name in files_below(folder):
-            if names.search(f"/{name}"):
+            if not name.startswith(gone):
                 _remove(folder / name, total)
+                gone = (*gone, f"{name}/")
+    left = [name for name in names if not name.startswith(gone)] if gone else names
+    if rule.files:
+        wanted = _pattern(rule.files)
+        out = {name for name in left if wanted.search(f"/{name}")}
+        for name in sorted(out):
+            _remove(folder / name, total)
+        left = [name for name in left if name not in out]
+    return left
 
 
 def _pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
@@ -101,20 +111,21 @@ def _wild(pattern: str) -> str:
     return "".join("[^/]*" if letter == "*" else re.escape(letter) for letter in pattern)
 
 
-def _folders_below(root: Path) -> list[str]:
-    """Paths of all folders below `root`, relative to it, sorted: each before those inside of it."""
-    return sorted(
-        os.path.relpath(os.path.join(place, name), root).replace(os.sep, "/")  # noqa: PTH118
-        for place, folders, _ in os.walk(root)
-        for name in folders
-    )
+def _folders_of(names: list[str]) -> list[str]:
+    """The folders that files are in, sorted: each before those inside of it."""
+    found: set[str] = set()
+    for name in names:
+        folder = name.rpartition("/")[0]
+        while folder and folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return sorted(found)
 
 
 def _remove(path: Path, total: Removed) -> None:
     if path.is_dir() and not path.is_symlink():
-        for inner in path.rglob("*"):
-            if inner.is_symlink() or inner.is_file():
-                total.files, total.bytes = total.files + 1, total.bytes + inner.lstat().st_size
+        for name in files_below(path):
+            total.files, total.bytes = total.files + 1, total.bytes + (path / name).lstat().st_size
         shutil.rmtree(path)
     else:
         total.files, total.bytes = total.files + 1, total.bytes + path.lstat().st_size

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
 def files_below(root: Path) -> list[str]:
     """Paths of all files and symbolic links below `root`, relative to it, with "/" between parts, sorted."""
-    found: list[str] = []
-    for place, folders, files in os.walk(root):
-        links = [name for name in folders if os.path.islink(os.path.join(place, name))]  # noqa: PTH114, PTH118
-        prefix = "" if place == str(root) else os.path.relpath(place, root).replace(os.sep, "/") + "/"
-        found += [prefix + name for name in (*files, *links)]
-    return sorted(found)
+    return sorted(name for name, _ in _walk(root))
 
 
 def size(root: Path) -> int:
     """Bytes of all files, unzipped."""
-    return sum((root / name).lstat().st_size for name in files_below(root))
+    return sum(entry.stat(follow_symlinks=False).st_size for _, entry in _walk(root))
+
+
+def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    pending = [(str(root), "")] if root.is_dir() else []
+    while pending:
+        place, prefix = pending.pop()
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append((entry.path, f"{prefix}{entry.name}/"))
+                else:
+                    yield prefix + entry.name, entry

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from email import message_from_bytes
 from email.message import Message
 from pathlib import Path, PurePosixPath
@@ -27,17 +27,43 @@ _ANY = "-none-any"
 def install_wheels(folder: Path, python: Path, target: PythonTarget, variant: str) -> None:
     """Install `lock.txt`; every file must match its hash, and nothing is built from sources that is not named.
 
+    Packages that the bundle brings along in `wheels/` are of a private index: they come from there, and nobody is asked
+    for them.
+
     Raises:
         Refused: a package is gone, is broken, has another hash, or has no wheel for the target.
     """
-    from_source = {normalize(name) for name in target.from_source}
-    wheels = [name for name in _NAME.findall((folder / "lock.txt").read_text()) if normalize(name) not in from_source]
-    # What a source needs to be built is in no lock: wheels alone may serve, except where somebody named a source.
-    rule = ["--only-binary", ":all:"] if not from_source else [p for name in wheels for p in ("--only-binary", name)]
+    brought = {normalize(wheel.name.split("-")[0]) for wheel in (folder / "wheels").glob("*.whl")}
+    ours, others = _split((folder / "lock.txt").read_text(), brought)
+    if ours:
+        (folder / "own.txt").write_text(ours)
+        wheels_alone = ("--no-index", "--find-links", str(folder / "wheels"), "--only-binary", ":all:")
+        _install(folder, "own.txt", python, target, variant, wheels_alone)
+    if others:
+        from_source = {normalize(name) for name in target.from_source}
+        named = [name for name in _NAME.findall(others) if normalize(name) not in from_source]
+        # What a source needs to be built is in no lock: wheels alone may serve, except where somebody named a source.
+        rule = ["--only-binary", ":all:"] if not from_source else [p for name in named for p in ("--only-binary", name)]
+        (folder / "others.txt").write_text(others)
+        _install(folder, "others.txt", python, target, variant, rule)
+
+
+def _split(lock: str, brought: Collection[str]) -> tuple[str, str]:
+    """The lock of the packages that were brought along, and the lock of all others."""
+    parts: tuple[list[str], list[str]] = [], []
+    which = 1
+    for line in lock.splitlines(keepends=True):
+        if match := _NAME.match(line):
+            which = 0 if normalize(match[1]) in brought else 1
+        parts[which].append(line)
+    return "".join(parts[0]), "".join(parts[1])
+
+
+def _install(folder: Path, lock: str, python: Path, target: PythonTarget, variant: str, rule: Sequence[str]) -> None:
     command = [
-        *(find_uv(folder), "pip", "install", "--requirements", "lock.txt", "--target", str(python)),
+        *(find_uv(folder), "pip", "install", "--requirements", lock, "--target", str(python)),
         *("--python", sys.executable, "--python-version", target.version, "--python-platform", target.platform),
-        *("--require-hashes", "--no-deps", "--link-mode", "copy", *rule, "--no-progress", "--color", "never"),
+        *("--require-hashes", "--no-deps", "--link-mode", "hardlink", *rule, "--no-progress", "--color", "never"),
     ]
     defaults = {"UV_SYSTEM_CERTS": "1", "UV_CACHE_DIR": str(folder / ".cache")}
     fixed = {"UV_PYTHON_DOWNLOADS": "never", "SOURCE_DATE_EPOCH": "315532800", "RUST_LOG": "uv_extract=warn"}
@@ -115,6 +141,8 @@ def rewrite_records(python: Path) -> None:
     """Take what is no longer there out of each package's list of files."""
     for info in sorted(python.glob("*.dist-info")):
         rows = [row for row in _record(info) if _is_there(python, PurePosixPath(row[0]))]
+        # Installed files are links into uv's cache: they are replaced, never written to.
+        (info / "RECORD").unlink(missing_ok=True)
         with (info / "RECORD").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
 

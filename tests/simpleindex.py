@@ -13,7 +13,7 @@ import io
 import json
 import threading
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,8 +54,9 @@ class SimpleIndex:
         yanked: bool | str = False,
         requires_python: str = "",
         tag: str = "py3-none-any",
+        modules: Mapping[str, str] | None = None,
     ) -> None:
-        """Upload a wheel that holds nothing but its metadata."""
+        """Upload a wheel that holds these modules, and for the rest nothing but its metadata."""
         stem = package.replace("-", "_")
         lines = ["Metadata-Version: 2.1", f"Name: {package}", f"Version: {version}"]
         lines += [f"Requires-Dist: {line}" for line in requires]
@@ -65,7 +66,9 @@ class SimpleIndex:
             info = f"{stem}-{version}.dist-info"
             wheel.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
             wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
-            wheel.writestr(f"{info}/RECORD", "")
+            for module, text in (modules or {}).items():
+                wheel.writestr(module, text)
+            wheel.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in wheel.namelist()))
         file = File(f"{stem}-{version}-{tag}.whl", version, body.getvalue(), uploaded, yanked, requires_python)
         self.files.setdefault(package, []).append(file)
 

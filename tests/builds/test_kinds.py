@@ -95,10 +95,35 @@ def test_two_builds_in_two_places_at_two_times_are_byte_for_byte_the_same(shop: 
             os.utime(path, (time.time() - 86400 * 400,) * 2)
         second = shop.run(elsewhere)
 
+        again = shop.run(first.folder)
+
     assert second.status == 0, second.error
     assert second.body == first.body
+    # Once more in the same place: what is changed in the layer is never changed in the cache that it is linked to.
+    assert again.body == first.body
+    assert any(b"acme/tests" in record.read_bytes() for record in (first.folder / ".cache").rglob("RECORD"))
     assert second.manifest == first.manifest
     assert second.sbom == first.sbom
+
+
+def test_packages_that_the_bundle_brings_along_give_the_same_layer_and_are_asked_of_nobody(shop: Workshop) -> None:
+    wanted = everything(shop)
+    with shop.serving():
+        from_indexes = shop.run(shop.bundle(wanted, "from-indexes"))
+    folder = shop.bundle(wanted, "brought")
+    (folder / "wheels").mkdir()
+    (shop.root / "wheels" / "acme-1.0-py3-none-any.whl").rename(folder / "wheels" / "acme-1.0-py3-none-any.whl")
+    archives = shop.root / "registry"
+    for name in ("acme", "other"):
+        (folder / "npm" / name).mkdir(parents=True)
+        (archives / f"{name}.tgz").rename(folder / "npm" / name / "1.0.0.tgz")
+
+    # The registry is closed by now, and the index has no acme any more.
+    brought = shop.run(folder)
+
+    assert brought.status == 0, brought.error
+    assert brought.body == from_indexes.body
+    assert brought.sbom == from_indexes.sbom
 
 
 def test_what_is_installed_can_be_used(shop: Workshop) -> None:

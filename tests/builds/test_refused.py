@@ -165,6 +165,24 @@ def test_a_wheel_with_another_hash(shop: Workshop) -> None:
     assert "hash" in said.lower()
 
 
+def test_a_package_that_the_bundle_brings_along_is_held_against_its_hash_too(shop: Workshop) -> None:
+    body = b"not the locked one"
+    shop.wheel("acme", "1.0", ACME)
+    shop.node_package("acme", {"index.js": b""})
+    folder = shop.bundle(WANTED, "python")
+    (folder / "wheels").mkdir()
+    (folder / "wheels" / "acme-1.0-py3-none-any.whl").write_bytes(body)
+
+    # The one on the index's shelf would do, but a private package comes from the bundle or not at all.
+    assert "acme" in shop.run(folder).refused()
+
+    folder = shop.bundle({"package.json": b'{"dependencies": {"acme": "1.0.0"}}'}, "node")
+    (folder / "npm" / "acme").mkdir(parents=True)
+    (folder / "npm" / "acme" / "1.0.0.tgz").write_bytes(body)
+    with shop.serving():
+        assert "acme" in shop.run(folder).refused()
+
+
 def test_a_wheel_that_vanished(shop: Workshop) -> None:
     shop.wheel("acme", "1.0", ACME)
     (shop.root / "wheels" / "acme-1.0-py3-none-any.whl").unlink()

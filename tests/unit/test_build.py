@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -175,6 +176,20 @@ def test_the_zip_holds_its_entries_and_is_the_same_twice(files: dict[str, bytes]
     assert bodies[0] == bodies[1]
     with zipfile.ZipFile(io.BytesIO(bodies[0])) as opened:
         assert {info.filename: opened.read(info) for info in opened.infolist()} == files
+
+
+def test_the_zip_is_the_same_on_any_number_of_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = [b"small", random.Random(1).randbytes(700_000), bytes(range(256)) * 9_000, b"\x1f\x8b" + bytes(5_000)]
+    entries = [archive.Entry(f"{number:03}", 0o100644, bodies[number % 4]) for number in range(40)]
+    written = []
+    for processors in (1, 2, 7):
+        monkeypatch.setattr("builder.archive.os.cpu_count", lambda count=processors: count)
+        archive.write_zip(tmp_path / f"{processors}.zip", entries)
+        written.append((tmp_path / f"{processors}.zip").read_bytes())
+
+    assert written[0] == written[1] == written[2]
+    with zipfile.ZipFile(tmp_path / "7.zip") as opened:
+        assert [opened.read(info) for info in opened.infolist()] == [entry.content for entry in entries]
 
 
 def test_a_zip_of_very_many_files_can_be_read(tmp_path: Path) -> None:

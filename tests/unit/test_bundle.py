@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from lamina import digest
 from lamina.bundle import BUILDER_FILES, build_settings, machine, pack, sources
 from lamina.definition import Definition, parse_definition
-from lamina.errors import BuildRefused, DefinitionRefused
+from lamina.errors import BuildRefused
 from lamina.gateways.store import Store
 from lamina.model import Variant
 from lamina.runtimes import PYTHONS, target
 from lamina.steps.bundle import BundleEvent, Gateways, run
+from lamina.steps.fetching import OwnIndexes
 
 BUILDER = {name: name.encode() for name in BUILDER_FILES}
 REPOSITORY = Path(__file__).parents[2]
@@ -144,14 +145,6 @@ def test_npm_packages_without_a_lock_are_not_built() -> None:
         sources(definition(), variant(), "", None)
 
 
-@pytest.mark.parametrize(("table", "key"), [("python", "index"), ("nodejs", "registry")])
-def test_packages_of_an_index_that_builds_cannot_reach_are_refused(table: str, key: str) -> None:
-    toml = TOML.replace("[files]", f'[{table}.{key}]\nurl = "https://index.example.com/"\n[files]')
-
-    with pytest.raises(DefinitionRefused, match=rf"layers/web/layer.toml: web-x takes packages from \[{table}.{key}\]"):
-        build_settings(definition(toml), variant())
-
-
 def test_the_builder_ships_what_a_bundle_needs_and_installs_what_resolves() -> None:
     shipped = {path.name for path in (REPOSITORY / "builder").iterdir() if path.is_file()}
     assert shipped == set(BUILDER_FILES)
@@ -209,6 +202,11 @@ class Shelf:
         return key
 
 
+def reach(shelf: Shelf) -> Gateways:
+    """The bucket alone: a definition without an index of its own needs no other gateway."""
+    return Gateways(store=cast(Store, shelf), own=cast(OwnIndexes, None))
+
+
 def event(**more: str) -> BundleEvent:
     fields = {"run": "r-1", "variant": variant().to_json(), "lock": "l.txt", "asOf": "2026-01-01T00:00:00Z", **more}
     return BundleEvent.model_validate(fields)
@@ -217,7 +215,7 @@ def event(**more: str) -> BundleEvent:
 def test_bundle_packs_both_locks_and_says_how_to_build() -> None:
     shelf = Shelf({"l.txt": "docopt==0.6.2\n", "n.json": "{}"})
 
-    bundled = run(event(nodeLock="n.json"), definition(), BUILDER, Gateways(store=cast(Store, shelf)))
+    bundled = run(event(nodeLock="n.json"), definition(), BUILDER, reach(shelf))
 
     assert bundled.source == "artifacts/builds/web-x/r-1/source.zip"
     assert bundled.path == "builds/web-x/r-1/output"
@@ -230,5 +228,5 @@ def test_a_lock_that_is_gone_stops_the_bundle_by_name(objects: dict[str, str], g
     shelf = Shelf(objects)
 
     with pytest.raises(BuildRefused, match=rf"web-x: the lock {gone} is gone from the artifacts bucket"):
-        run(event(nodeLock="n.json"), definition(), BUILDER, Gateways(store=cast(Store, shelf)))
+        run(event(nodeLock="n.json"), definition(), BUILDER, reach(shelf))
     assert not shelf.written

@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 
 from pydantic import Field
 
-from lamina.definition import DEFINITION, Definition, python_source, python_target
-from lamina.errors import BuildRefused, DefinitionRefused
+from lamina.definition import Definition, python_source, python_target
+from lamina.errors import BuildRefused
 from lamina.model import Model, Variant
 from lamina.packagejson import node_major, read_package_json
 from lamina.runtimes import ARCHITECTURES, BUILD_IMAGES, DEFAULT_BUILD_IMAGE, ELF_MACHINES, target
@@ -128,10 +128,8 @@ def build_settings(definition: Definition, variant: Variant) -> dict[str, object
     """What the build is told (`build.json`).
 
     Raises:
-        DefinitionRefused: the variant has packages of an index that builds cannot reach, or the definition names no
-            runtime of a language that it has packages for.
+        DefinitionRefused: the definition names no runtime of a language that it has packages for.
     """
-    _check_indexes(definition, variant)
     return {
         "variant": variant.variant,
         "runtimes": [variant.runtime],
@@ -185,7 +183,7 @@ def pack(builder: Mapping[str, bytes], settings: Mapping[str, object], files: Ma
     Args:
         builder: the builder's files by name.
         settings: see `build_settings`.
-        files: see `sources`.
+        files: see `sources`; what is from the definition's own indexes is in `wheels/` and `npm/`.
     """
     contents = {name if name == BUILDSPEC else f"builder/{name}": builder[name] for name in BUILDER_FILES}
     contents |= {"build.json": json.dumps(settings, indent=1, sort_keys=True).encode(), **files}
@@ -195,7 +193,8 @@ def pack(builder: Mapping[str, bytes], settings: Mapping[str, object], files: Ma
             info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             info.create_system = 3
             info.external_attr = 0o100644 << 16
-            archive.writestr(info, body, zipfile.ZIP_DEFLATED, 6)
+            packed = name.startswith(("wheels/", "npm/"))
+            archive.writestr(info, body, zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED, 6)
     return buffer.getvalue()
 
 
@@ -215,22 +214,3 @@ def _nodejs(definition: Definition, variant: Variant) -> dict[str, object] | Non
         "cpu": _NODE_CPUS[variant.architecture],
         "withoutScripts": list(definition.tables.nodejs.without_scripts),
     }
-
-
-def _check_indexes(definition: Definition, variant: Variant) -> None:
-    """A build has no credentials: packages of an index that asks for some cannot be installed yet."""
-    tables = definition.tables
-    own = [
-        key
-        for key, source in (
-            ("python.index", tables.python and tables.python.index),
-            ("nodejs.registry", tables.nodejs and tables.nodejs.registry),
-        )
-        if source
-    ]
-    if own:
-        raise DefinitionRefused(
-            f"{definition.folder}/{DEFINITION}: {variant.variant} takes packages from [{own[0]}], which builds of this "
-            "version of Lamina cannot reach; nothing was changed. Move these packages to a layer of their own, outside "
-            "Lamina"
-        )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Literal
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin
 
 from packaging.utils import (
     InvalidSdistFilename,
@@ -93,13 +93,24 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class File:
+    """Where a file of a package is: its name, its whole address, its SHA-256 (hex), empty where the page has none."""
+
+    name: str
+    url: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class _File:
-    """One file as a page lists it; `moment` and `requires` as they are written there."""
+    """One file as a page lists it; `moment`, `requires` and `href` as they are written there."""
 
     name: str
     moment: str | None
     yanked: bool | str
     requires: str
+    href: str = ""
+    sha256: str = ""
 
 
 def parse_simple(body: bytes, content_type: str, package: str) -> Listing:
@@ -114,16 +125,37 @@ def parse_simple(body: bytes, content_type: str, package: str) -> Listing:
     Raises:
         ValueError: it is no such page, but perhaps somebody asking to log in.
     """
-    kind = content_type.partition(";")[0].strip().lower()
     name = canonicalize_name(package)
+    return _listing(name, _files(body, content_type, name))
+
+
+def parse_files(body: bytes, content_type: str, package: str, address: str) -> tuple[File, ...]:
+    """The files that a page lists, as `parse_simple` reads it.
+
+    Args:
+        address: of the page, which its links may be relative to.
+
+    Raises:
+        ValueError: it is no such page.
+    """
+    name = canonicalize_name(package)
+    return tuple(
+        File(file.name, urljoin(address, file.href), file.sha256)
+        for file in _files(body, content_type, name)
+        if file.href and _version(file.name, name) is not None
+    )
+
+
+def _files(body: bytes, content_type: str, name: str) -> list[_File]:
+    kind = content_type.partition(";")[0].strip().lower()
     if kind in (JSON_PAGE, "application/json"):
-        return _listing(name, _json_files(body))
+        return list(_json_files(body))
     if kind in (HTML_PAGE, "text/html", ""):
         files = _html_files(body)
         # A page of an index that lists nothing of the package cannot be told from any other page.
         if not any(canonicalize_name(file.name).startswith(name) for file in files):
             raise ValueError("it does not list files of that package")
-        return _listing(name, files)
+        return files
     raise ValueError(f"its answer is {kind}, which is no page of a package index")
 
 
@@ -184,12 +216,16 @@ def _json_files(body: bytes) -> Iterator[_File]:
         if not isinstance(file, dict) or not isinstance(name := file.get("filename"), str):
             continue
         moment, yanked, requires = file.get("upload-time"), file.get("yanked", False), file.get("requires-python")
+        url, hashes = file.get("url"), file.get("hashes")
+        sha256 = hashes.get("sha256") if isinstance(hashes, dict) else None
         yield _File(
             name=name,
             moment=moment if isinstance(moment, str) else None,
             # An empty text is no withdrawal here, unlike an empty attribute in HTML.
             yanked=yanked.strip() if isinstance(yanked, str) and yanked else bool(yanked),
             requires=requires.strip() if isinstance(requires, str) else "",
+            href=url if isinstance(url, str) else "",
+            sha256=sha256.lower() if isinstance(sha256, str) else "",
         )
 
 
@@ -206,18 +242,24 @@ class _Anchors(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.files: list[_File] = []
+        self.base = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """One element."""
+        found = dict(attrs)
+        if tag == "base":
+            self.base = self.base or found.get("href") or ""
         if tag != "a":
             return
-        found = dict(attrs)
-        reason = found.get("data-yanked")
+        reason, href = found.get("data-yanked"), found.get("href") or ""
+        digest = re.search(r"#(?:.*&)?sha256=([0-9a-fA-F]{64})", href)
         self.files.append(
             _File(
-                name=unquote(re.split(r"[?#]", found.get("href") or "", maxsplit=1)[0].rpartition("/")[2]),
+                name=unquote(re.split(r"[?#]", href, maxsplit=1)[0].rpartition("/")[2]),
                 moment=found.get("data-upload-time"),
                 yanked=(reason or "").strip() if "data-yanked" in found else False,
                 requires=(found.get("data-requires-python") or "").strip(),
+                href=urljoin(self.base, href.partition("#")[0]),
+                sha256=digest[1].lower() if digest else "",
             )
         )

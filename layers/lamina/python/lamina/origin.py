@@ -23,6 +23,13 @@ def own(access: Access | None, package: str) -> bool:
     return not access.packages or any(fnmatchcase(name, _normal(pattern)) for pattern in access.packages)
 
 
+def belongs(name: str, access: Access) -> bool:
+    """Whether an npm package is at the definition's own registry: all are, or those of its scopes (`@acme`)."""
+    return not access.packages or any(
+        name.startswith(f"{pattern.removesuffix('/*')}/") or fnmatchcase(name, pattern) for pattern in access.packages
+    )
+
+
 def check_origins(variant: str, access: Access, origins: Mapping[str, str]) -> None:
     """Refuse packages that come from the other index.
 

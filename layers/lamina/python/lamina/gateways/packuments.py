@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -20,6 +19,7 @@ import urllib3
 from lamina.errors import IndexUnavailable
 from lamina.gateways.web import Web
 from lamina.offer import Packument, parse_packument
+from lamina.origin import belongs
 from lamina.resolution import Access
 
 _ATTEMPTS = 3
@@ -143,13 +143,6 @@ class Packuments:
                 return _Reply(answer.status, answer.headers.get("ETag", ""), answer.data)
             problem = f"answered {answer.status}"
         raise IndexUnavailable(_words(url, name, problem))
-
-
-def belongs(name: str, access: Access) -> bool:
-    """Whether a package is at the definition's own registry: all are, or those of its scopes (`@acme`)."""
-    return not access.packages or any(
-        name.startswith(f"{pattern.removesuffix('/*')}/") or fnmatchcase(name, pattern) for pattern in access.packages
-    )
 
 
 def _words(url: str, name: str, problem: str) -> str:

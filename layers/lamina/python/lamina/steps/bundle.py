@@ -11,6 +11,7 @@ from lamina.bundle import build_settings, machine, pack, sources
 from lamina.definition import Definition
 from lamina.errors import BuildRefused
 from lamina.model import Model, ObjectKey, Variant
+from lamina.steps.fetching import OwnIndexes, fetch_own
 
 if TYPE_CHECKING:
     from lamina.gateways.store import Store
@@ -42,6 +43,7 @@ class Gateways:
     """What Bundle reaches."""
 
     store: Store
+    own: OwnIndexes
 
 
 def run(event: BundleEvent, definition: Definition, builder: Mapping[str, bytes], reach: Gateways) -> Bundled:
@@ -51,15 +53,18 @@ def run(event: BundleEvent, definition: Definition, builder: Mapping[str, bytes]
         builder: the builder's files by name.
 
     Raises:
-        BuildRefused: a lock is gone, or missing.
-        DefinitionRefused: the variant has a source that this version of Lamina cannot build.
+        BuildRefused: a lock is gone, or missing; or a locked package of the definition's own index is.
+        DefinitionRefused: the definition has no runtime for its packages, or names credentials that it may not have.
+        IndexUnavailable: the definition's own index could not be asked.
     """
     name = event.variant.variant
     settings = build_settings(definition, event.variant)
     lock = _read(event.lock, name, reach.store)
     node_lock = None if event.node_lock is None else _read(event.node_lock, name, reach.store)
     folder = f"builds/{name}/{event.run}"
-    body = pack(builder, settings, sources(definition, event.variant, lock, node_lock))
+    files = sources(definition, event.variant, lock, node_lock)
+    files |= fetch_own(definition, event.variant, lock, node_lock, reach.own)
+    body = pack(builder, settings, files)
     key = reach.store.write(f"{folder}/source.zip", body, "application/zip")
     where = machine(definition, event.variant)
     return Bundled(
