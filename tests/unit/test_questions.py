@@ -93,12 +93,17 @@ def test_a_node_probe_loads_every_copy_of_every_package() -> None:
 
 def test_a_runtime_without_a_language_gets_a_shell_program_and_a_layer_that_is_one_gets_nothing() -> None:
     shell = made("provided.al2023", verify='smoke = "smoke.sh"', smoke_sh="exit 0")
-    bare = made("provided.al2023", MANIFEST.model_copy(update={"bootstrap": True}))
+    runtime = MANIFEST.model_copy(update={"bootstrap": True})
+    bare = made("provided.al2023", runtime)
+    handled = made("provided.al2023", runtime, verify='smoke = "tests.sh"', tests_sh="handler() { :; }")
 
     assert shell.files == {"bootstrap": b"shell", "smoke.sh": b"exit 0"}
     assert (shell.executable, shell.answers) == ({"bootstrap"}, True)
     assert "bootstrap" not in bare.files and bare.files
     assert not bare.answers
+    # A runtime may well end where its function has no handler: the smoke test is one.
+    assert handled.files == {"smoke.sh": b"handler() { :; }"}
+    assert (handled.handler, handled.question.smoke, handled.answers) == ("smoke.handler", "smoke.sh", False)
 
 
 @pytest.mark.parametrize(

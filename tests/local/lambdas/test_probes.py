@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.local.lambdas.lab import RUNTIME, Cloud, running
 from tests.local.lambdas.programs import BOOTSTRAP, WATCHER, a_library, packed_programs
 
 FOLDER = Path(__file__).parents[3] / "functions" / "verify" / "probe"
+KINDS = Path(__file__).parents[3] / "scenarios" / "every-kind" / "layers"
 SOURCES = {path.name: path.read_bytes() for path in FOLDER.glob("probe.*")}
 
 
@@ -208,6 +210,41 @@ def test_a_layer_that_is_a_runtime_has_to_answer_and_may_refuse(lab: Cloud) -> N
     dead = ask(lab, "provided.al2023", {"bootstrap": "#!/bin/sh\nexit 3\n"}, bare, "bootstrap")
     assert (fine.clean, failures(refusing)) == (True, {"bootstrap": "Own"})
     assert dead.broken is not None and dead.broken.startswith("Runtime.ExitError")
+
+
+def of_scenario(layer: str) -> dict[str, str | bytes]:
+    """The own files of one of the layers of every kind."""
+    folder = KINDS / layer / "files"
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_runtime_that_ends_without_a_handler_gets_the_smoke_test_as_one(lab: Cloud) -> None:
+    def handled(text: bytes) -> Program:
+        return Program("smoke.handler", {"smoke.sh": text}, Question(smoke="smoke.sh"), answers=False)
+
+    shell = of_scenario("shell")
+    bare = ask(lab, "provided.al2023", shell, Program("probe.handler", {"x": b"x"}, Question(), answers=False), *shell)
+    fine = ask(lab, "provided.al2023", shell, handled((KINDS / "shell" / "smoke.sh").read_bytes()), *shell)
+    failing = ask(lab, "provided.al2023", shell, handled(b"handler() { echo no >&2; return 1; }"), *shell)
+
+    assert bare.broken is not None and "give it one: verify.smoke" in bare.broken
+    assert fine.clean and fine.smoke is not None
+    assert failing.broken is None and failing.smoke is not None
+    assert (failing.smoke.module, failing.smoke.type, failing.smoke.message) == ("smoke.sh", "HandlerFailed", "no")
+
+
+def test_native_code_is_found_where_lambda_looks_for_it(lab: Cloud) -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("the scenario's native code is for x86_64")
+    smoke = (KINDS / "native" / "smoke.py").read_text()
+
+    answer = ask(lab, RUNTIME, of_scenario("native"), python(smoke=smoke), "bin/adler32")
+    alone = {path: body for path, body in of_scenario("native").items() if path.startswith("bin/")}
+    missing = ask(lab, RUNTIME, alone, python(smoke=smoke), "bin/adler32")
+
+    assert answer.clean, answer
+    assert failures(missing) == {"bin/adler32": "LibraryMissing"}
+    assert missing.smoke is not None and missing.smoke.type == "OSError"
 
 
 def test_a_layer_with_an_extension_has_to_register_it(lab: Cloud) -> None:

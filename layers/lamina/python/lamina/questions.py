@@ -2,7 +2,8 @@
 
 A Python or Node.js function brings Lamina's probe, which imports everything that the layer has for that language. A
 runtime without a language brings a shell program that asks the dynamic linker about the layer's programs and libraries;
-where the layer is the runtime itself, the function brings nothing and only has to answer.
+where the layer is the runtime itself, the function brings the definition's smoke test as its handler, or nothing, and
+only has to answer.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def smoke_test(definition: Definition, of: Language) -> tuple[str, bytes] | None
 def relevant(used: Collection[str], of: Language, *manifests: Manifest) -> frozenset[str]:
     """Those of the modules that functions import which one of the layer's packages has, or its own files."""
     own = {name for manifest in manifests for name in top_level(manifest, of)}
-    return frozenset(name for name in used if _top(name, of) in own)
+    return frozenset(name for name in used if top_name(name, of) in own)
 
 
 def top_level(manifest: Manifest, of: Language) -> dict[str, str]:
@@ -129,11 +130,12 @@ def program(
     files = dict([smoke]) if smoke else {}
     modules = (*wanted_imports(definition, spoken), *sorted(used))
     if spoken == "provided":
+        question = Question(smoke=smoke[0] if smoke else None)
         if manifest.bootstrap:
             # The code must not be empty, and must not hold a bootstrap, which would take the layer's place.
             nothing = {"probe.txt": b"An empty function of Lamina's.\n"}
-            return Program("probe.handler", nothing, Question(), answers=False)
-        question = Question(smoke=smoke[0] if smoke else None)
+            handler = f"{PurePosixPath(smoke[0]).stem}.handler" if smoke else "probe.handler"
+            return Program(handler, files or nothing, question, answers=False)
         files["bootstrap"] = sources["probe.sh"]
         return Program("probe.handler", files, question, executable=frozenset({"bootstrap"}))
     if spoken == "nodejs":
@@ -147,7 +149,8 @@ def program(
     return Program("probe.handler", files, question, init=_fitting(init))
 
 
-def _top(name: str, of: Language) -> str:
+def top_name(name: str, of: Language) -> str:
+    """The part of a module's name that says where it is from: `a` of `a.b`, `@scope/name` of `@scope/name/part`."""
     if of == "python":
         return name.partition(".")[0]
     parts = name.split("/")

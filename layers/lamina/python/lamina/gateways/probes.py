@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from lamina.errors import VerifyFailed
 from lamina.model import LayerArn, Variant
-from lamina.probing import ImportFailure, ProbeAnswer, start_failed
+from lamina.probing import ImportFailure, ProbeAnswer, SmokeResult, start_failed
 from lamina.questions import Program
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ TIMEOUT_S = 300
 MEMORY_MB = 2048
 """Enough for a large package twice: when the function starts, and in the process that imports everything."""
 
+_NO_HANDLER = " (if the layer's bootstrap ends where there is no handler, give it one: verify.smoke, a .sh file)"
 _INIT = re.compile(r"^REPORT .*\bInit Duration: ([\d.]+) ms", re.MULTILINE)
 
 
@@ -99,7 +100,8 @@ class Probes:
         if "FunctionError" in answer:
             return _failed(body, program, init_ms)
         if not program.answers:
-            return ProbeAnswer(init_ms=init_ms)
+            smoke = program.question.smoke
+            return ProbeAnswer(init_ms=init_ms, smoke=SmokeResult(module=smoke) if smoke else None)
         try:
             return ProbeAnswer.model_validate_json(body).model_copy(update={"init_ms": init_ms})
         except ValidationError as error:
@@ -124,7 +126,11 @@ def _failed(body: bytes, program: Program, init_ms: float | None) -> ProbeAnswer
     known = said if isinstance(said, dict) else {"errorMessage": body.decode(errors="replace")}
     kind, message = str(known.get("errorType") or "error"), str(known.get("errorMessage") or "")
     if program.answers or start_failed(kind):
-        return ProbeAnswer(broken=f"{kind}: {message}"[:1000], init_ms=init_ms)
+        hint = "" if program.answers or program.question.smoke else _NO_HANDLER
+        return ProbeAnswer(broken=f"{kind}: {message}"[:1000] + hint, init_ms=init_ms)
+    if program.question.smoke:
+        smoke = SmokeResult(module=program.question.smoke, type=kind, message=message[:1000])
+        return ProbeAnswer(smoke=smoke, init_ms=init_ms)
     failure = ImportFailure(module="bootstrap", type=kind, message=message[:1000])
     return ProbeAnswer(failed=1, failures=(failure,), init_ms=init_ms)
 
