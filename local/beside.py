@@ -17,7 +17,7 @@ from lamina.lock import Lock, Pin, parse_lock
 from lamina.model import Variant
 from lamina.npmlock import parse_npm_lock
 from lamina.runtimes import ARCHITECTURES
-from lamina.steps.check import Current
+from lamina.steps.resolving import Current
 from lamina.versions import valid
 
 _PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*===?\s*([^\s;,]+)\s*(?:;(.*))?")

@@ -24,9 +24,9 @@ from lamina.gateways.packuments import Packuments
 from lamina.model import Advice, Ecosystem, Variant
 from lamina.osv import judge, pins_of
 from lamina.resolution import Access
-from lamina.steps.check import CheckOrder, LooksUp, Sources, check_variant
 from lamina.steps.resolve_nodejs import NodeGateways
 from lamina.steps.resolve_python import PythonGateways
+from lamina.steps.resolving import CheckOrder, LooksUp, Sources, check_variant
 from lamina.tables import IndexTable, RegistryTable
 from local.beside import beside, definitions_in
 

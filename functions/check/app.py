@@ -27,9 +27,10 @@ from lamina.gateways.packuments import Packuments
 from lamina.gateways.registry import Layers, Sightings, Table
 from lamina.gateways.store import Store
 from lamina.settings import Settings
-from lamina.steps.check import CheckEvent, Gateways, Sources, run
+from lamina.steps.check import CheckEvent, Gateways, run
 from lamina.steps.resolve_nodejs import NodeGateways
 from lamina.steps.resolve_python import PythonGateways
+from lamina.steps.resolving import Sources
 
 logger = Logger()
 tracer = Tracer()

@@ -1,7 +1,8 @@
 """Publish: the built layer becomes a layer version, unless the promoted release has the same contents.
 
 In: `PublishEvent`. Out: `Published`. Calls lambda:ListLayerVersions, PublishLayerVersion, AddLayerVersionPermission,
-GetLayerVersion, the registry and the artifacts bucket.
+GetLayerVersion, the registry and the artifacts bucket; signer:StartSigningJob and DescribeSigningJob where the
+definition names a signing profile.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from lamina.gateways.definitions import Definitions
 from lamina.gateways.layers import LayerVersions
 from lamina.gateways.registry import Layers, Table
+from lamina.gateways.signer import Signer
 from lamina.gateways.store import Store
 from lamina.settings import Settings
 from lamina.steps.publish import Gateways, PublishEvent, run
@@ -32,6 +34,7 @@ REACH = Gateways(
     versions=LayerVersions(boto3.client("lambda")),
     layers=Layers(Table(boto3.client("dynamodb"), settings.registry)),
     store=STORE,
+    signer=Signer(boto3.client("signer")),
 )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from lamina.definition import Definition, parse_definition, variants
+from lamina.definition import Definition
 from lamina.errors import ResolutionFailed
 from lamina.explain import explained
 from lamina.lock import Lock, Pin
@@ -18,25 +18,15 @@ from lamina.model import Change, HeldBack
 from lamina.resolution import Order
 from lamina.resolve import Answer, Approach, Question, accept, ask, basis
 from lamina.uv import OUTPUT, command, files
+from tests.orders import order_of, python_layer
 
 NOW = datetime(2026, 11, 20, 6, 30, tzinfo=UTC)
 OLD = NOW - timedelta(days=100)
-TOML = """
-[layer]
-owner = "o"
-runtimes = ["python3.13"]
-architectures = ["arm64"]
-[python]
-requirements = "requirements.in"
-exclude = ["Boto3", "botocore"]
-build-from-source = ["docopt"]
-[update]
-cooldown-days = 7
-"""
+PYTHON = 'exclude = ["Boto3", "botocore"]\nbuild-from-source = ["docopt"]'
 
 
 def definition(update: str = "", wants: str = "flask>=2\nrequests[socks]\n") -> Definition:
-    return parse_definition("web", {"layer.toml": (TOML + update).encode(), "requirements.in": wants.encode()})
+    return python_layer(update, wants=wants, python=PYTHON)
 
 
 def lock(**packages: str) -> Lock:
@@ -53,15 +43,7 @@ def order(
     packages: dict[str, str] | None = None,
     held_back: tuple[HeldBack, ...] = (),
 ) -> Order:
-    of = of or definition()
-    return Order(
-        definition=of,
-        variant=variants(of)[0],
-        current=current,
-        as_of=NOW,
-        packages=packages or {},
-        held_back=held_back,
-    )
+    return order_of(of or definition(), current, NOW, packages=packages or {}, held_back=held_back)
 
 
 def question(

@@ -32,3 +32,8 @@ def describe(summary: str, digest: str, run: str) -> str:
     end = f" {mark(digest, run)}"
     room = MAXIMUM_DESCRIPTION - len(end)
     return (summary if len(summary) <= room else summary[: room - 3].rstrip(" ,") + "...") + end
+
+
+def token(*parts: str) -> str:
+    """A name for an order that a service shall carry out once, however often it is given: 64 hexadecimal digits."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

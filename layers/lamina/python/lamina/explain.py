@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -72,6 +72,7 @@ class Explanation(Model):
         direct: packages that the definition itself requires.
         advice: the advisories that the current lock has, and what becomes of them.
         notes: what a reader should know of how the answer came about.
+        sources: what it is built from beside packages, see `lamina.ingredients`.
         node_requirements, node_packages, node_direct: the same for npm.
     """
 
@@ -90,6 +91,7 @@ class Explanation(Model):
     held: tuple[Held, ...]
     advice: Advice = Advice()
     notes: tuple[str, ...] = ()
+    sources: dict[str, str] = {}
     summary: str
 
 
@@ -127,6 +129,8 @@ def explain(
     as_of: datetime,
     exclude: tuple[str, ...] = (),
     first: bool = False,
+    sources: Mapping[str, str] | None = None,
+    also: tuple[str, ...] = (),
 ) -> Explanation:
     """One explanation of what every package manager answered.
 
@@ -135,6 +139,8 @@ def explain(
         advice: what was known of the current lock, settled against the new one.
         exclude: packages that were left to the runtime.
         first: whether there is no promoted release yet.
+        sources: what it is built from beside packages.
+        also: what changed beside packages, as phrases.
     """
     python = next((answer for answer in answers if answer.ecosystem == "PyPI"), None)
     node = next((answer for answer in answers if answer.ecosystem == "npm"), None)
@@ -155,7 +161,8 @@ def explain(
         held=tuple(held for answer in answers for held in answer.held),
         advice=advice,
         notes=tuple(note for answer in answers for note in answer.notes),
-        summary=summarize(tuple(change.change() for change in changes), first=first),
+        sources=dict(sources or {}),
+        summary=summarize(tuple(change.change() for change in changes), first=first, also=also),
     )
 
 
@@ -200,15 +207,20 @@ def _first(lines: list[str], limit: int) -> list[str]:
     return [*lines[:limit], *((f"  and {more} more",) if more > 0 else ())]
 
 
-def summarize(changes: tuple[Change, ...], *, first: bool) -> str:
-    """One line on what changed, direct requirements first: it becomes part of the layer version's description."""
+def summarize(changes: tuple[Change, ...], *, first: bool, also: tuple[str, ...] = ()) -> str:
+    """One line on what changed, direct requirements first: it becomes part of the layer version's description.
+
+    Args:
+        also: what changed beside packages, as phrases.
+    """
     if first and not changes:
         return "first release, without packages"
     if first:
         return f"first release, {len(changes)} package{'s' if len(changes) != 1 else ''}: " + _some(
             [f"{change.package} {change.to}" for change in _by_weight(changes)]
         )
-    return _some([_phrase(change) for change in _by_weight(changes)]) if changes else "nothing new"
+    packages = (_some([_phrase(change) for change in _by_weight(changes)]),) if changes else ()
+    return ", ".join((*packages, *also)) or "nothing new"
 
 
 def _some(phrases: list[str]) -> str:

@@ -64,6 +64,7 @@ class Resolved:
         wanted: what the definition asked for, as it writes it.
         direct: names that the definition itself requires.
         cutoff: uploads from this moment on were too young to be taken.
+        universal: whether everything in the lock is the same on every architecture, as far as the index tells.
         notes: what a reader should know of how the answer came about, in whole sentences.
     """
 
@@ -76,3 +77,4 @@ class Resolved:
     changes: tuple[ExplainedChange, ...] = ()
     held: tuple[Held, ...] = ()
     notes: tuple[str, ...] = ()
+    universal: bool = False

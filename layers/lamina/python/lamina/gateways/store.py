@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,17 @@ class Store:
         """Store the object and give back its key."""
         self._client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
         return key
+
+    def version(self, key: str) -> str | None:
+        """The id of the object's newest version; None if the bucket keeps no versions."""
+        return self._client.head_object(Bucket=self.bucket, Key=key).get("VersionId")
+
+    def sha256(self, key: str) -> str:
+        """The SHA-256 of the object's bytes, hex."""
+        found = hashlib.sha256()
+        for chunk in self._client.get_object(Bucket=self.bucket, Key=key)["Body"].iter_chunks(1 << 20):
+            found.update(chunk)
+        return found.hexdigest()
 
     def read_text(self, key: str) -> str | None:
         """The object's text (UTF-8), or None."""

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
-from packaging.utils import canonicalize_name
 from pydantic import Field
 
-from lamina.advice import fixes, settle
-from lamina.advisory import affecting
-from lamina.definition import Definition, needs_nodejs, needs_python
+from lamina.definition import Definition
 from lamina.errors import ResolutionFailed
-from lamina.explain import Explanation, explain
-from lamina.lock import Lock, parse_lock
-from lamina.model import Advice, Advisory, Change, Ecosystem, HeldBack, LayerVersion, Model, ObjectKey, Release, Variant
+from lamina.explain import Explanation
+from lamina.ingredients import ingredients, moved
+from lamina.lock import parse_lock
+from lamina.model import Advice, Advisory, Change, Coverage, LayerVersion, Model, ObjectKey, Release, Variant
 from lamina.npmlock import parse_npm_lock
-from lamina.resolution import Access, Order, Resolved
-from lamina.steps.resolve_nodejs import NodeGateways, resolve_nodejs
-from lamina.steps.resolve_python import PythonGateways, resolve_python
-from lamina.tables import IndexTable, RegistryTable
+from lamina.sharing import coverage, in_words
+from lamina.steps.circle import Circle, find_circle, together
+from lamina.steps.resolving import CheckOrder, Current, Outcome, Sources, check_variant, resolve_variant
 
 if TYPE_CHECKING:
     from lamina.gateways.registry import Layers
@@ -51,6 +47,7 @@ class Checked(Model):
         explanation: key of the explanation, written whatever the outcome.
         summary: one line on what changed.
         current: the promoted release, None before the first.
+        coverage: which functions a release of these locks is for.
     """
 
     outcome: Literal["changed", "up_to_date"]
@@ -60,73 +57,7 @@ class Checked(Model):
     changes: tuple[Change, ...]
     summary: str
     current: LayerVersion | None
-
-
-class LooksUp(Protocol):
-    """An advisory database."""
-
-    def look_up(self, pins: Mapping[Ecosystem, Mapping[str, str]], as_of: datetime) -> Advice:
-        """What is known of these packages and versions as of a moment."""
-
-
-class Opens(Protocol):
-    """Whoever has the credentials of private indexes."""
-
-    def of(self, table: IndexTable | RegistryTable, variant: Variant) -> Access:
-        """How to reach a definition's own index."""
-
-
-@dataclass(frozen=True)
-class Current:
-    """What a variant is on now: locks and what they were made from; all empty before the first release."""
-
-    python: Lock | None = None
-    nodejs: Lock | None = None
-    wanted: tuple[str, ...] = ()
-    node_wanted: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class CheckOrder:
-    """What a check is asked for.
-
-    Attributes:
-        as_of: the moment whose package index counts (aware UTC).
-        now: the moment of the check.
-        packages: name to the exact version to take, whatever the policy says but never a downgrade.
-        advisories: what made the update necessary.
-        security: change nothing but what `advisories` are about, as far as that is possible.
-        dry_run: leave no trace.
-        held_back: versions that broke functions before.
-    """
-
-    run: str
-    as_of: datetime
-    now: datetime
-    packages: Mapping[str, str] = field(default_factory=dict)
-    advisories: tuple[Advisory, ...] = ()
-    security: bool = False
-    dry_run: bool = False
-    held_back: tuple[HeldBack, ...] = ()
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where packages and what is known of them come from."""
-
-    python: PythonGateways
-    nodejs: NodeGateways
-    advisories: LooksUp
-    credentials: Opens
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A variant's locks, explained."""
-
-    explanation: Explanation
-    python: Resolved | None
-    nodejs: Resolved | None
+    coverage: Coverage
 
 
 @dataclass(frozen=True)
@@ -141,14 +72,19 @@ class Gateways:
 def run(event: CheckEvent, definition: Definition, reach: Gateways) -> Checked:
     """Resolve the variant as of the event's moment and compare the result with the promoted release.
 
+    A variant for which another variant's release does publishes nothing: it is up to date, and says whose it is.
+
     Raises:
         DefinitionRefused: the definition has nothing for this variant.
         ResolutionFailed: nothing acceptable was found.
         IndexUnavailable: a package index could not be asked.
     """
-    name = event.variant.variant
-    state = reach.layers.state(name)
-    promoted = None if state.promoted is None else reach.layers.release(name, state.promoted)
+    variant = event.variant
+    state = reach.layers.state(variant.variant)
+    circle = find_circle(variant, definition, state, reach.layers)
+    # What its functions have: its own release, or the one that it shares.
+    release = circle.release
+    promoted = release if state.promoted is not None else None
     order = CheckOrder(
         run=event.run,
         as_of=event.as_of,
@@ -157,131 +93,114 @@ def run(event: CheckEvent, definition: Definition, reach: Gateways) -> Checked:
         advisories=event.advisories,
         security=event.security,
         dry_run=event.dry_run,
-        held_back=state.held_back,
+        held_back=circle.held_back,
     )
-    found = check_variant(
-        event.variant, definition, _current(promoted, event.variant.architecture, reach.store), order, reach.sources
+    also = () if release is None else moved(release.sources, ingredients(definition))
+    current = _current(release, variant.architecture, reach.store)
+    found = check_variant(variant, definition, current, order, reach.sources, also)
+    changed = bool(found.explanation.changes) or event.force or promoted is None
+    if not changed and also and not event.security:
+        tried = _tried(promoted, found.explanation, reach.layers)
+        changed = tried is None
+        found = found if tried is None else _not_again(found, tried)
+    group: tuple[Variant, ...] = (variant,)
+    if changed:
+        group = together(
+            variant,
+            circle,
+            definition,
+            (found.python, found.nodejs),
+            lambda one: resolve_variant(one, definition, current, order, reach.sources, found.fixes),
+        )
+    leader = circle.leader if circle.leader is not None and circle.leader in group else group[0]
+    covered = coverage(group, leader, _replaced(variant, circle))
+    if leader != variant:
+        found, changed = _followed(found, leader, covered), False
+    elif changed:
+        found = _named(found, covered, release, first=promoted is None)
+    lock, node_lock = (
+        (release.lock, release.node_lock)
+        if release is not None and not changed
+        else _write_locks(variant.variant, event.run, found, reach.store)
     )
     explained = found.explanation
-    changed = bool(explained.changes) or event.force or promoted is None
-    lock, node_lock = (
-        _write_locks(name, event.run, found, reach.store)
-        if changed or promoted is None
-        else (promoted.lock, promoted.node_lock)
-    )
     return Checked(
         outcome="changed" if changed else "up_to_date",
         lock=lock,
         node_lock=node_lock,
-        explanation=reach.store.write_json(f"explanations/{name}/{event.run}.json", explained.to_json()),
+        explanation=reach.store.write_json(f"explanations/{variant.variant}/{event.run}.json", explained.to_json()),
         changes=tuple(change.change() for change in explained.changes),
         summary=explained.summary,
         current=promoted and LayerVersion(version=promoted.version, arn=promoted.arn, digest=promoted.digest),
+        coverage=covered,
     )
 
 
-def check_variant(
-    variant: Variant, definition: Definition, current: Current, order: CheckOrder, sources: Sources
-) -> Outcome:
-    """What an update would do to one variant, and why.
+def _tried(promoted: Release | None, found: Explanation, layers: Layers) -> Release | None:
+    """A release of just this after the promoted one that came to nothing: trying it daily would do harm daily."""
+    if promoted is None:
+        return None
+    return next(
+        (
+            release
+            for release in reversed(layers.releases(promoted.variant))
+            if release.version > promoted.version
+            and release.status in ("rejected", "rolled_back")
+            and release.sources == found.sources
+            and (release.packages, release.node_packages) == (found.packages, found.node_packages)
+        ),
+        None,
+    )
+
+
+def _not_again(found: Outcome, tried: Release) -> Outcome:
+    how = "rejected" if tried.status == "rejected" else "rolled back"
+    said = (
+        f"{found.explanation.summary}; version {tried.version}, which was built of the same, was {how} and is not "
+        "tried again: change them, or update with force"
+    )
+    return _explained(found, summary=said)
+
+
+def _replaced(variant: Variant, circle: Circle) -> tuple[str, ...]:
+    """The layers of others that the variant's functions may have: from a time when it had none of its own."""
+    if circle.left:
+        return (circle.left,)
+    if circle.leader is None or circle.release is None:
+        return ()
+    return circle.release.replaces if circle.leader == variant else (circle.leader.variant,)
+
+
+def _followed(found: Outcome, leader: Variant, covered: Coverage) -> Outcome:
+    """The outcome of a variant without a layer of its own; what changes is told where it is published."""
+    said = f"pure: published as {leader.variant}, for {in_words(covered)}"
+    note = f"What changes, what was held and which advisories there are is told of {leader.variant}."
+    return _explained(found, summary=said, changes=(), held=(), advice=Advice(), notes=(note,))
+
+
+def _named(found: Outcome, covered: Coverage, before: Release | None, *, first: bool) -> Outcome:
+    """The outcome of a variant that publishes, with what it has to do with other variants.
 
     Args:
-        current: what the variant is on.
-
-    Raises:
-        DefinitionRefused: the definition has nothing for this variant.
-        ResolutionFailed: nothing acceptable was found.
-        IndexUnavailable: a package index could not be asked.
+        before: the release that its functions have, which may be another variant's.
+        first: whether it has no release of its own yet.
     """
-    pins = _pins(current.python, current.nodejs)
-    before = sources.advisories.look_up(pins, order.as_of)
-    wanted = fixes(before, affecting(order.advisories, pins), only_named=order.security)
-    tables = definition.tables
-    asked = _Asked(variant, definition, order, wanted)
-    python = nodejs = None
-    if needs_python(definition, variant) and tables.python is not None:
-        index = tables.python.index
-        access = None if index is None else sources.credentials.of(index, variant)
-        exact: dict[str, str] = {canonicalize_name(name): version for name, version in order.packages.items()}
-        python = resolve_python(
-            asked.of("PyPI", current.python, current.wanted, exact, access),
-            sources.python,
-            dry_run=order.dry_run,
-            now=order.now,
+    summary, notes = found.explanation.summary, list(found.explanation.notes)
+    if first and covered.replaces:
+        summary = f"a layer of its own, no longer that of {covered.replaces[0]}: {summary}"
+    if covered.shared_by:
+        notes.append(
+            f"It is pure, and published once for {in_words(covered)}: {', '.join(covered.shared_by)} would be the same "
+            "and publishes nothing."
         )
-    if needs_nodejs(definition, variant) and tables.nodejs is not None:
-        registry = tables.nodejs.registry
-        access = None if registry is None else sources.credentials.of(registry, variant)
-        nodejs = resolve_nodejs(
-            asked.of("npm", current.nodejs, current.node_wanted, dict(order.packages), access),
-            sources.nodejs,
-            dry_run=order.dry_run,
-            now=order.now,
-        )
-    answers = [answer for answer in (python, nodejs) if answer is not None]
-    changes = tuple(change for answer in answers for change in answer.changes)
-    moved = {(change.ecosystem, change.package) for change in changes}
-    after = sources.advisories.look_up(
-        {
-            answer.ecosystem: {
-                name: version for name, version in answer.lock.packages.items() if (answer.ecosystem, name) in moved
-            }
-            for answer in answers
-        },
-        order.as_of,
-    )
-    held = tuple(entry for answer in answers for entry in answer.held)
-    explanation = explain(
-        variant.variant,
-        answers,
-        settle(before, after, {answer.ecosystem: answer.lock.packages for answer in answers}, held),
-        run=order.run,
-        as_of=order.as_of,
-        exclude=tuple(sorted(canonicalize_name(name) for name in tables.python.exclude)) if tables.python else (),
-        first=current == Current(),
-    )
-    return Outcome(explanation=explanation, python=python, nodejs=nodejs)
+    gone = [] if first or before is None else [name for name in before.shared_by if name not in covered.shared_by]
+    if gone:
+        notes.append(f"It is not for {', '.join(gone)} any more, which gets a layer of its own.")
+    return _explained(found, summary=summary, notes=tuple(notes))
 
 
-def _pins(python: Lock | None, nodejs: Lock | None) -> dict[Ecosystem, dict[str, str]]:
-    pins: dict[Ecosystem, dict[str, str]] = {}
-    if python is not None:
-        pins["PyPI"] = python.packages
-    if nodejs is not None:
-        pins["npm"] = nodejs.packages
-    return pins
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What is wanted of every ecosystem."""
-
-    variant: Variant
-    definition: Definition
-    order: CheckOrder
-    fixes: tuple[Advisory, ...]
-
-    def of(
-        self,
-        ecosystem: Ecosystem,
-        current: Lock | None,
-        previously_wanted: tuple[str, ...],
-        packages: dict[str, str],
-        access: Access | None,
-    ) -> Order:
-        """What is wanted of one."""
-        return Order(
-            definition=self.definition,
-            variant=self.variant,
-            current=current,
-            as_of=self.order.as_of,
-            previously_wanted=previously_wanted,
-            packages=packages,
-            fixes=tuple(fix for fix in self.fixes if fix.ecosystem == ecosystem),
-            security=self.order.security,
-            held_back=tuple(held for held in self.order.held_back if held.ecosystem == ecosystem),
-            access=access,
-        )
+def _explained(found: Outcome, **said: object) -> Outcome:
+    return replace(found, explanation=found.explanation.model_copy(update=said))
 
 
 def _write_locks(name: str, run: str, found: Outcome, store: Store) -> tuple[ObjectKey, ObjectKey | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lamina.errors import RolloutClosed
 from lamina.model import Model
-from lamina.rollout import RolloutStatus
+from lamina.rollout import Rollout, RolloutStatus
 
 if TYPE_CHECKING:
     from lamina.gateways.pointers import Pointers
@@ -53,5 +53,14 @@ def run(event: PromoteEvent, reach: Gateways) -> Promoted:
         ending = {"status": RolloutStatus.PROMOTED, "closed": event.now}
         reach.rollouts.promote(rollout.model_copy(update=ending), reach.layers)
     reach.pointers.publish(rollout.variant, rollout.candidate.arn)
+    for follower in _followers(rollout, reach.layers):
+        reach.pointers.publish(follower, rollout.candidate.arn)
     reach.rollouts.release(rollout.variant, rollout.rollout)
     return Promoted(variant=rollout.variant, version=rollout.candidate.version)
+
+
+def _followers(rollout: Rollout, layers: Layers) -> tuple[str, ...]:
+    """The variants that share the release; one that has got a release of its own keeps its pointer."""
+    release = layers.release(rollout.variant, rollout.candidate.version)
+    shared_by = () if release is None else release.shared_by
+    return tuple(variant for variant in shared_by if layers.state(variant).promoted is None)

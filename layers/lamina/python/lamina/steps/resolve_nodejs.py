@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lamina.errors import ResolutionFailed
 from lamina.explain import explained
+from lamina.model import HeldBack
 from lamina.nodeanswer import (
     Trouble,
     accept_npm,
@@ -25,8 +26,10 @@ from lamina.nodeanswer import (
 )
 from lamina.nodeheld import no_version, why_held, why_unfixed
 from lamina.nodejs import NodeQuestion, ask_npm, fix_cutoff
-from lamina.npmlock import NodeLock, package_of, places_of, with_uploads
+from lamina.npmlock import NodeLock, package_of, places_of, versions_of, with_uploads
 from lamina.offer import Packument, Source
+from lamina.policy import withheld
+from lamina.purity import universal_modules
 from lamina.resolution import Order, Resolved
 
 if TYPE_CHECKING:
@@ -87,6 +90,7 @@ def resolve_nodejs(order: Order, reach: NodeGateways, *, dry_run: bool, now: dat
         read=lambda name: _read(name, order, reach, remember=not dry_run, now=now),
         fetch=lambda url, name: reach.packuments.fetch(url, name, order.access),
     )
+    order = replace(order, held_back=_withheld(order, source))
     attempt = _Attempt(_with_fixes(order, ask_npm(order), source))
     if order.security and attempt.question.current is not None:
         lock = _fixes_alone(order, attempt, attempt.question.current, reach.npm, source)
@@ -104,6 +108,17 @@ def _read(name: str, order: Order, reach: NodeGateways, *, remember: bool, now: 
     registry = order.access.url if order.access is not None else "npm"
     seen = reach.sightings.look(registry, {name: packument.versions}, now, remember=remember)
     return replace(packument, first_seen=seen[name])
+
+
+def _withheld(order: Order, source: Source) -> tuple[HeldBack, ...]:
+    there = versions_of(order.current).keys() & {held.package for held in order.held_back}
+    packuments = {name: source.packument(name) for name in there}
+    versions = {
+        name: [(version, packument.came(version)) for version in packument.versions]
+        for name, packument in packuments.items()
+        if packument is not None
+    }
+    return withheld(order.held_back, versions)
 
 
 def _with_fixes(order: Order, question: NodeQuestion, source: Source) -> NodeQuestion:
@@ -236,6 +251,7 @@ def _explained(order: Order, attempt: _Attempt, lock: NodeLock, source: Source) 
         changes=explained("npm", question.current, dated, question.direct, order.as_of),
         held=why_held(order, question, dated, source.seen, attempt.left_out),
         notes=tuple(_notes(order, attempt, dated, source)),
+        universal=universal_modules(dated),
     )
 
 

@@ -17,6 +17,8 @@ from lamina.held import held
 from lamina.listing import Listed, Listing
 from lamina.lock import Lock, Pin
 from lamina.origin import check_origins, own
+from lamina.policy import withheld
+from lamina.purity import universal_wheels
 from lamina.resolution import Access, Order, Resolved
 from lamina.resolve import Approach, Basis, Question, ask, basis
 from lamina.wheels import arrival, has_wheel
@@ -100,6 +102,7 @@ def resolve_python(order: Order, reach: PythonGateways, *, dry_run: bool, now: d
         changes=explained("PyPI", order.current, found.lock, facts.direct, order.as_of),
         held=shelf.held(found.lock, (*choice.untaken, *found.held), gone),
         notes=(*found.notes, *shelf.notes(found.lock, answers.timeless)),
+        universal=shelf.universal(found.lock),
     )
 
 
@@ -133,7 +136,11 @@ class _Shelf:
         self.listings: dict[str, Listing | None] = {}
         self.fetch(facts.pins.keys() | facts.direct | set(facts.from_source))
         # A lock that Lamina did not write has no upload times, and a resolver would not see its young pins.
-        self.facts = replace(facts, pins={name: self._dated(pin) for name, pin in facts.pins.items()})
+        self.facts = replace(
+            facts,
+            pins={name: self._dated(pin) for name, pin in facts.pins.items()},
+            held_back=withheld(facts.held_back, self._versions()),
+        )
 
     def fetch(self, names: Iterable[str]) -> None:
         """Get what is not there yet."""
@@ -188,6 +195,12 @@ class _Shelf:
         """Packages of a lock that are built from source."""
         here = [lock.pins[name] for name in self.facts.from_source if name in lock.pins]
         return frozenset(pin.name for pin in here if not self.has_wheel(pin.name, pin.version))
+
+    def universal(self, lock: Lock) -> bool:
+        """Whether every package of a lock is the same for all targets, and none may be built from source."""
+        return not lock.pins.keys() & set(self.facts.from_source) and all(
+            universal_wheels(self._entry(pin.name, pin.version), self.facts.target) for pin in lock.pins.values()
+        )
 
     def timeless(self) -> frozenset[str]:
         """Packages of which the index does not say when all their files were uploaded."""
@@ -294,6 +307,14 @@ class _Shelf:
     def _entry(self, name: str, version: str) -> Listed | None:
         listing = self.listings.get(name)
         return None if listing is None else listing.find(version)
+
+    def _versions(self) -> dict[str, list[tuple[str, datetime | None]]]:
+        """What has been fetched: package to its versions, and when each came."""
+        return {
+            name: [(entry.version, entry.uploaded) for entry in listing.versions]
+            for name, listing in self.listings.items()
+            if listing is not None
+        }
 
     def _dated(self, pin: Pin) -> Pin:
         entry = self._entry(pin.name, pin.version)
