@@ -1,7 +1,7 @@
 """Attach: give one wave's functions the candidate. With Restore, the only step that changes functions.
 
-In: `AttachEvent`. Out: `Attached`. Calls lambda:GetFunction, GetAlias, UpdateFunctionConfiguration, PublishVersion,
-UpdateAlias, and the registry.
+In: `AttachEvent`. Out: `Attached`. Calls lambda:GetFunction, GetAlias, ListProvisionedConcurrencyConfigs,
+UpdateFunctionConfiguration, PublishVersion, UpdateAlias, and the registry.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from lamina.gateways.functions import Functions
 from lamina.gateways.registry import Table
 from lamina.gateways.rollouts import Rollouts
+from lamina.gateways.switch import Switch
 from lamina.settings import Settings
 from lamina.steps.attach import AttachEvent, Gateways, run
 
@@ -27,9 +28,11 @@ settings = Settings.from_environment(os.environ)
 
 # No function is begun with less time than one may take to settle; the state machine comes back for the rest.
 PATIENCE_MS = 330_000
+TABLE = Table(boto3.client("dynamodb"), settings.registry)
 REACH = Gateways(
     functions=Functions(boto3.client("lambda")),
-    rollouts=Rollouts(Table(boto3.client("dynamodb"), settings.registry)),
+    rollouts=Rollouts(TABLE),
+    switch=Switch(TABLE),
 )
 
 

@@ -1,8 +1,9 @@
 """Enroll: prepare a rollout and change nothing.
 
-In: `EnrollEvent`. Out: `Enrolled`. Reads functions, aliases and metrics; writes lock, journal and history.
-Calls lambda:ListFunctions, GetFunction, GetAlias, GetLayerVersion, cloudwatch:GetMetricData,
-states:DescribeExecution, the registry and the artifacts bucket; reads the ends of the zips of code and layers.
+In: `EnrollEvent`. Out: `Enrolled`. Reads functions, aliases, code and metrics; writes lock, journal, history and
+imports. Calls lambda:ListFunctions, GetFunction, GetAlias, ListProvisionedConcurrencyConfigs, GetLayerVersion,
+cloudwatch:GetMetricData and DescribeAlarms, logs:FilterLogEvents, states:DescribeExecution, the registry and the
+artifacts bucket; reads zips of code and layers.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from aws_lambda_powertools.utilities.parser import event_parser
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lamina.fleet import Scope
+from lamina.gateways.alarms import Alarms
 from lamina.gateways.definitions import Definitions
 from lamina.gateways.executions import Executions
 from lamina.gateways.functions import Functions
 from lamina.gateways.metrics import Metrics as MetricsGateway
 from lamina.gateways.packages import Packages
 from lamina.gateways.registry import Layers, Table
+from lamina.gateways.reports import Reports
 from lamina.gateways.rollouts import Rollouts
 from lamina.gateways.sizes import AT_ONCE, Sizes
 from lamina.gateways.store import Store
+from lamina.gateways.usage import Usage
 from lamina.gateways.web import Web
 from lamina.rollout import RolloutPolicy
 from lamina.settings import Settings
@@ -40,15 +44,20 @@ SCOPE = Scope(names=settings.function_names, own=f"{settings.stack}-")
 STORE = Store(boto3.client("s3"), settings.artifacts)
 DEFINITIONS = Definitions(settings.definitions, STORE)
 LAMBDA = boto3.client("lambda")
+CLOUDWATCH = boto3.client("cloudwatch")
 FUNCTIONS = Functions(LAMBDA)
+PACKAGES = Packages(Web(os.environ, at_once=AT_ONCE))
 REACH = Gateways(
     functions=FUNCTIONS,
-    metrics=MetricsGateway(boto3.client("cloudwatch")),
+    metrics=MetricsGateway(CLOUDWATCH),
     rollouts=Rollouts(TABLE),
     layers=Layers(TABLE),
     store=STORE,
     executions=Executions(boto3.client("stepfunctions")),
-    sizes=Sizes(LAMBDA, FUNCTIONS, Packages(Web(os.environ, at_once=AT_ONCE))),
+    sizes=Sizes(LAMBDA, FUNCTIONS, PACKAGES),
+    usage=Usage(FUNCTIONS, PACKAGES, STORE, SCOPE),
+    reports=Reports(boto3.client("logs")),
+    alarms=Alarms(CLOUDWATCH),
 )
 
 

@@ -47,6 +47,7 @@ REACH = Gateways(
     usage=Usage(
         Functions(boto3.client("lambda")),
         Packages(Web(os.environ, at_once=AT_ONCE)),
+        STORE,
         Scope(names=settings.function_names, own=f"{settings.stack}-"),
     ),
 )

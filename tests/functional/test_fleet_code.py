@@ -6,6 +6,7 @@ import io
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -121,9 +122,24 @@ def fleet(cloud: Cloud) -> str:
     return old.rpartition(":")[0] + ":2"
 
 
+@dataclass
+class Kept:
+    """The bucket, in memory."""
+
+    objects: dict[str, Any] = field(default_factory=dict)
+
+    def read_json(self, key: str) -> Any:
+        return self.objects.get(key)
+
+    def write_json(self, key: str, value: Any) -> str:
+        self.objects[key] = value
+        return key
+
+
 def reader(cloud: Cloud, **more: Any) -> tuple[usage.Usage, Counting]:
     client: Any = Counting(cloud.client("lambda"))
-    return usage.Usage(Functions(client), packages(), Scope(names="app-*", own="lamina-"), **more), client
+    store: Any = more.pop("store", None) or Kept()
+    return usage.Usage(Functions(client), packages(), store, Scope(names="app-*", own="lamina-"), **more), client
 
 
 def test_what_the_functions_in_reach_import_is_read_once_for_each_code(cloud: Cloud, fleet: str) -> None:
@@ -132,6 +148,44 @@ def test_what_the_functions_in_reach_import_is_read_once_for_each_code(cloud: Cl
     assert found.modules == {"one", "one.part", "two", "two.thing"}
     assert (found.functions, found.unread, found.unknown) == (3, {}, "")
     assert client.asked.count("get_function") == 2
+
+
+def test_what_was_read_once_is_not_asked_for_again_and_what_was_not_is(
+    cloud: Cloud, fleet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Kept()
+    monkeypatch.setattr(usage, "MOST_PACKAGES", 1)
+    first = reader(cloud, store=store)[0].imported(fleet, POLICY)
+    assert len(store.objects) == 1 and first.unread
+    monkeypatch.undo()
+    again, client = reader(cloud, store=store)
+    second = again.imported(fleet, POLICY)
+    assert client.asked.count("get_function") == 1
+    assert second.unread == {} and second.by_function.items() > first.by_function.items()
+    store.objects = {key: {"not": "a list"} for key in store.objects}
+    third, client = reader(cloud, store=store)
+    assert third.imported(fleet, POLICY) == second
+    assert client.asked.count("get_function") == 2
+
+
+def test_the_functions_named_first_are_read_first_as_far_as_the_bytes_reach(
+    cloud: Cloud, fleet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage_, client = reader(cloud)
+    views = {view.name: view for view in Functions(client).all()}
+    wanted = [views[name] for name in ("app-two", "app-one", "app-one-more")]
+    monkeypatch.setattr(usage, "LARGEST_SUM", views["app-two"].code_size)
+    found = usage_.read(wanted)
+    assert found.by_function == {"app-two": {"two", "two.thing"}}
+    assert set(found.unread) == {"app-one", "app-one-more"}
+    assert "packages of code have more than" in found.unread["app-one"]
+
+
+def test_code_that_was_replaced_since_it_was_listed_is_unread(cloud: Cloud, fleet: str) -> None:
+    usage_, client = reader(cloud)
+    view = next(view for view in Functions(client).all() if view.name == "app-two")
+    found = usage_.read([replace(view, code="other")])
+    assert found.unread == {"app-two": "its code was replaced meanwhile"}
 
 
 def test_what_is_too_large_is_not_read_and_named(cloud: Cloud, fleet: str, monkeypatch: pytest.MonkeyPatch) -> None:

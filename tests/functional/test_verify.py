@@ -63,7 +63,7 @@ class Fleet:
 
     def imported(self, candidate: LayerArn, policy: RolloutPolicy) -> Used:
         assert (candidate, policy.exclude) == (arn(2)["arn"], ("batch-*",))
-        return Used(frozenset({"pad/start", "fs"}), 1, {"app-2": "too large"})
+        return Used({"app-1": frozenset({"pad/start", "fs"})}, {"app-2": "too large"})
 
 
 def layers() -> Layers:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from lamina.errors import Busy, ChangedElsewhere, RolloutClosed
-from lamina.fleet import AliasView, FunctionChange, FunctionView, MoveAlias, PublishVersion, SetLayers
+from lamina.errors import Busy, ChangedElsewhere, RolloutClosed, Unsettled
+from lamina.fleet import AliasView, FunctionChange, FunctionView, MoveAlias, Provisioned, PublishVersion, SetLayers
 from lamina.rollout import Entry, Lock, Rollout, RolloutStatus
 
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
@@ -27,6 +27,10 @@ class FakeFunctions:
     aliases: dict[tuple[str, str], AliasView] = field(default_factory=dict)
     applied: list[FunctionChange] = field(default_factory=list)
     before_apply: Callable[[FunctionChange], None] = lambda change: None
+    clock: Callable[[], datetime] = lambda: NOW
+    kept: dict[str, dict[str, Provisioned] | None] = field(default_factory=dict)
+    waits: list[tuple[str, str | None, str | None, int]] = field(default_factory=list)
+    slow: set[tuple[str, str | None, str | None]] = field(default_factory=set)
     _ids: Iterator[int] = field(default_factory=itertools.count)
 
     def add(self, name: str, layers: tuple[str, ...], alias: str | None = None) -> None:
@@ -37,7 +41,8 @@ class FakeFunctions:
             revision=self._revision(),
             code="code-1",
             fingerprint="configuration-1",
-            modified=NOW,
+            modified=NOW - timedelta(days=30),
+            tags={},
         )
         self.latest[name] = view
         if alias:
@@ -69,7 +74,13 @@ class FakeFunctions:
     def alias(self, name: str, alias: str) -> AliasView | None:
         return self.aliases.get((name, alias))
 
-    def settle(self, name: str, version: str | None = None) -> None:
+    def provisioned(self, name: str) -> dict[str, Provisioned] | None:
+        return self.kept.get(name, {})
+
+    def settle(self, name: str, version: str | None = None, alias: str | None = None, seconds: int = 300) -> None:
+        self.waits.append((name, version, alias, seconds))
+        if (name, version, alias) in self.slow:
+            raise Unsettled(name, version, alias)
         view = self.latest[name]
         if version is None and view.update == "InProgress":
             self.latest[name] = replace(view, update="Successful", revision=self._revision())
@@ -97,7 +108,7 @@ class FakeFunctions:
             return self._publish(change.function)
         assert isinstance(change, SetLayers)
         self.latest[change.function] = replace(
-            view, layers=change.layers, revision=self._revision(), update="InProgress"
+            view, layers=change.layers, revision=self._revision(), update="InProgress", modified=self.clock()
         )
         return None
 

@@ -5,7 +5,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamina.cohorts import Member, choose, exposed
+from lamina.canaries import Member, exposed
+from lamina.cohorts import choose
 from lamina.rollout import RolloutPolicy
 
 members = st.lists(
@@ -15,6 +16,8 @@ members = st.lists(
         strategy=st.sampled_from(["alias", "latest"]),
         per_minute=st.floats(0, 5000),
         error_rate=st.floats(0, 1),
+        uses=st.none() | st.frozensets(st.sampled_from(["httpx", "anyio", "idna"])),
+        critical=st.sampled_from([False, False, True, None]),
     ),
     min_size=1,
     max_size=60,
@@ -52,6 +55,19 @@ def test_there_is_a_canary_and_it_is_never_more_than_half_of_a_fleet(
     first = choose(fleet, policy).waves[0]
     assert first.name == "canary"
     assert 1 <= first.count <= max(1, math.ceil(len(fleet) / 2))
+
+
+@given(members, policies)
+def test_the_last_wave_that_attaches_leaves_nobody_out_and_critical_functions_come_last(
+    fleet: list[Member], policy: RolloutPolicy
+) -> None:
+    cohorts = choose(fleet, policy)
+    attaching = [wave for wave in cohorts.waves if wave.name != "complete"]
+    assert attaching[-1].percent == 100
+    later = {member.function: cohorts.wave_of[member.function] for member in fleet if cohorts.wave_of[member.function]}
+    uncritical = [later[member.function] for member in fleet if member.function in later and member.critical is False]
+    others = [later[member.function] for member in fleet if member.function in later and member.critical is not False]
+    assert max(uncritical, default=0) <= min(others, default=len(cohorts.waves))
 
 
 @given(members, policies)

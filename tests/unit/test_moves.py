@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lamina.errors import RolloutClosed
-from lamina.fleet import FunctionChange
+from lamina.errors import ChangedElsewhere, Refused, RolloutClosed, Unsettled
+from lamina.fleet import FunctionChange, MoveAlias, Provisioned, PublishVersion, SetLayers
 from lamina.moves import Move, by_hand, confirm
 from lamina.rollout import Entry, EntryStatus, RolloutPolicy, Snapshot
 from lamina.steps.changing import bring, put_back
@@ -247,3 +249,171 @@ def test_the_way_back_by_hand_names_function_layers_and_version() -> None:
     text = by_hand(journal.entry)
     assert "update-alias --function-name app --name live --function-version 1" in text
     assert f"--layers {' '.join(LAYERS)}" in text
+
+
+def test_a_function_that_lambda_lets_nobody_change_is_left_alone_as_it_was() -> None:
+    functions, journal = world("live")
+
+    def refuse(change: FunctionChange) -> None:
+        if isinstance(change, SetLayers):
+            raise Refused("Lambda refused the change (InvalidParameterValueException): Layer version does not exist")
+
+    functions.before_apply = refuse
+    entry = go(functions, journal, canary())
+    assert (entry.status, "does not exist" in entry.reason) == (EntryStatus.LEFT_ALONE, True)
+    assert functions.latest["app"].layers == LAYERS
+
+
+# -- versions and environments that take their time
+
+
+def pending(functions: FakeFunctions, state: str, why: str = "") -> None:
+    """Have Lambda publish versions that are not ready to serve."""
+    real = functions._publish
+
+    def publish(name: str) -> str:
+        version = real(name)
+        functions.versions[name, version] = replace(functions.versions[name, version], state=state, why=why)
+        return version
+
+    functions._publish = publish  # type: ignore[method-assign]
+
+
+def test_no_traffic_goes_to_a_version_before_it_is_active_however_many_calls_that_takes() -> None:
+    functions, journal = world("live")
+    pending(functions, "Pending")
+    functions.slow.add(("app", "2", None))
+    for _ in range(2):
+        with pytest.raises(Unsettled, match=r"app: the last change of version 2 has not taken effect"):
+            go(functions, journal, canary())
+        assert functions.aliases["app", "live"].weights == {}
+        assert journal.entry.after is not None and journal.entry.after.version == "2"
+    functions.versions["app", "2"] = replace(functions.versions["app", "2"], state="Active")
+    later = NOW + timedelta(minutes=7)
+    entry = bring(journal.entry, canary(), functions, journal.note, later)  # type: ignore[arg-type]
+    assert entry.status is EntryStatus.ATTACHED
+    assert functions.aliases["app", "live"].weights == {"2": 0.1}
+    # The watch counts from when it was ready, not from when its layers were changed.
+    assert (entry.attached_at, entry.since) == (later, None)
+    assert [change for change in functions.applied if isinstance(change, PublishVersion)] != []
+    assert len(functions.applied) == 3
+
+
+def test_a_version_that_lambda_cannot_start_gets_no_traffic_and_the_function_is_put_back() -> None:
+    functions, journal = world("live")
+    pending(functions, "Failed", "the handler raised during the snapshot")
+    entry = go(functions, journal, canary())
+    assert entry.status is EntryStatus.LEFT_ALONE
+    assert entry.reason == (
+        "version 2, which Lamina published with the candidate, is Failed (the handler raised during the snapshot)"
+    )
+    assert functions.serving("app", "live") == LAYERS
+    assert functions.latest["app"].layers == LAYERS
+
+
+def test_what_is_not_ready_after_an_hour_is_put_back() -> None:
+    functions, journal = world("live")
+    pending(functions, "Pending")
+    functions.slow.add(("app", "2", None))
+    with pytest.raises(Unsettled):
+        go(functions, journal, canary())
+    assert journal.entry.since == NOW
+    entry = bring(journal.entry, canary(), functions, journal.note, NOW + timedelta(minutes=61))  # type: ignore[arg-type]
+    assert (entry.status, entry.reason) == (EntryStatus.LEFT_ALONE, "it was not ready 60 minutes after its change")
+    assert functions.latest["app"].layers == LAYERS
+
+
+def kept(functions: FakeFunctions, journal: Journal, *statuses: str) -> None:
+    """Environments that the alias keeps ready, with one status after the other."""
+    left = list(statuses)
+    journal.entry = journal.entry.model_copy(update={"provisioned": 5})
+
+    def provisioned(name: str) -> dict[str, Provisioned]:
+        status: Any = left.pop(0) if len(left) > 1 else left[0]
+        return {"live": Provisioned(5, status, "FUNCTION_ERROR_INIT_FAILURE" if status == "FAILED" else "")}
+
+    functions.provisioned = provisioned  # type: ignore[assignment,method-assign]
+
+
+@pytest.mark.parametrize("weight", [0.1, None])
+def test_environments_that_an_alias_keeps_ready_are_waited_for_before_anything_counts(weight: float | None) -> None:
+    functions, journal = world("live")
+    go(functions, journal, canary())
+    functions, journal = world("live")
+    # Asked before the two changes of the function and of its alias, and twice while Lambda deals them out anew.
+    kept(functions, journal, "READY", "READY", "READY", "IN_PROGRESS", "IN_PROGRESS", "READY")
+    entry = go(functions, journal, canary(weight))
+    assert entry.status is (EntryStatus.COMPLETED if weight is None else EntryStatus.ATTACHED)
+    assert functions.waits.count(("app", None, "live", 300)) == 2
+
+
+def test_environments_that_lambda_cannot_make_ready_put_the_function_back_the_alias_first() -> None:
+    functions, journal = world("live")
+    kept(functions, journal, "READY", "READY", "READY", "FAILED")
+    entry = go(functions, journal, canary())
+    assert entry.status is EntryStatus.LEFT_ALONE
+    assert "keeps 5 environments ready, and Lambda could not do so with the candidate" in entry.reason
+    assert "FUNCTION_ERROR_INIT_FAILURE" in entry.reason
+    assert functions.serving("app", "live") == LAYERS
+    assert [type(change) for change in functions.applied[-2:]] == [MoveAlias, SetLayers]
+
+
+def test_lambda_s_own_weights_while_it_moves_an_alias_are_nobody_s_deployment() -> None:
+    functions, journal = world("live")
+    go(functions, journal, canary())
+    kept(functions, journal, "READY", "IN_PROGRESS", "READY")
+
+    def leave_traffic_on_the_old_version(change: FunctionChange) -> None:
+        if isinstance(change, MoveAlias) and change.version == "2":
+            functions.before_apply = lambda change: None
+            functions.apply(change)
+            alias = functions.aliases["app", "live"]
+            functions.aliases["app", "live"] = replace(alias, weights={"1": 1.0})
+            raise ChangedElsewhere("it is under way already")
+
+    functions.before_apply = leave_traffic_on_the_old_version
+    entry = go(functions, journal, canary(None))
+    assert entry.status is EntryStatus.COMPLETED
+    assert functions.serving("app", "live") == MOVED
+
+
+def test_an_alias_that_lambda_is_still_moving_is_put_back_to_a_version_that_has_no_weight_beside_it() -> None:
+    functions, journal = world("live")
+    go(functions, journal, canary())
+    go(functions, journal, canary(None))
+    alias = functions.aliases["app", "live"]
+    functions.aliases["app", "live"] = replace(alias, weights={"1": 1.0})
+    assert back(functions, journal).status is EntryStatus.RESTORED
+    assert (functions.aliases["app", "live"].version, functions.aliases["app", "live"].weights) == ("1", {})
+
+
+def test_without_provisioned_concurrency_nobody_asks_for_it() -> None:
+    functions, journal = world("live")
+    functions.provisioned = None  # type: ignore[assignment,method-assign]
+    assert go(functions, journal, canary()).status is EntryStatus.ATTACHED
+
+
+@pytest.mark.parametrize(
+    ("kept", "status", "reason"),
+    [
+        ({"live": Provisioned(4)}, EntryStatus.PLANNED, ""),
+        ({"1": Provisioned(4)}, EntryStatus.LEFT_ALONE, "has provisioned concurrency of its own"),
+        (None, EntryStatus.PLANNED, "whether its alias has provisioned concurrency is unknown"),
+    ],
+)
+def test_the_journal_knows_what_an_alias_keeps_ready(
+    kept: dict[str, Provisioned] | None, status: EntryStatus, reason: str
+) -> None:
+    functions, _ = world("live")
+    functions.kept["app"] = kept
+    entry = Entry(function="app", before=Snapshot(layers=LAYERS), replaced=OLD)
+    examined = examine(entry, NEW, RolloutPolicy(), functions)  # type: ignore[arg-type]
+    assert (examined.status, examined.provisioned) == (status, 4 if kept and "live" in kept else 0)
+    assert reason in examined.reason
+
+
+def test_a_function_that_fell_asleep_since_it_was_enrolled_is_left_alone() -> None:
+    functions, journal = world(None)
+    functions.deploy("app", state="Inactive")
+    assert go(functions, journal, canary()).status is EntryStatus.LEFT_ALONE
+    assert functions.applied == []

@@ -6,20 +6,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
-from lamina.layerlist import find
-from lamina.model import FunctionName, LayerArn
+from lamina.layerlist import find, lookalike, name_of, split
+from lamina.model import FunctionName, LayerArn, Release
 from lamina.rollout import RolloutPolicy
+
+CRITICAL = "lamina:critical"
+"""The tag with which a team says that a function goes last: `true`, `yes` or `1`."""
+
+BUSY = "somebody else is changing it: its last update is not finished. It gets the next release"
+
+IMAGE = "it is made of a container image, which cannot have layers: what it needs is in the image, and up to its team"
 
 
 @dataclass(frozen=True)
 class FunctionView:
     """A function's configuration, of `$LATEST` or of a published version.
 
-    `fingerprint` is a digest over everything in the configuration but layers, version and bookkeeping: two views
-    with the same fingerprint, code and layers behave alike. `timeout` is in seconds. `code_size` and `layer_sizes` are
-    the bytes of the zips, as far as Lambda says.
+    Attributes:
+        fingerprint: a digest over everything in the configuration but layers, version and bookkeeping: two views with
+            the same fingerprint, code and layers behave alike.
+        why: what Lambda says of its state or of its last update, where that is not as it should be.
+        timeout: in seconds.
+        code_size, layer_sizes: the bytes of the zips, as far as Lambda says.
+        runtime, architecture: empty where unknown.
+        image: whether it is made of a container image, and so cannot have layers.
+        tags: None where they are not known; listings know none.
     """
 
     name: FunctionName
@@ -31,10 +44,15 @@ class FunctionView:
     fingerprint: str = ""
     state: str = "Active"
     update: str = "Successful"
+    why: str = ""
     timeout: int = 3
     modified: datetime | None = None
     code_size: int | None = None
     layer_sizes: Mapping[LayerArn, int] = field(default_factory=dict)
+    runtime: str = ""
+    architecture: str = ""
+    image: bool = False
+    tags: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,18 @@ class AliasView:
     version: str
     weights: Mapping[str, float] = field(default_factory=dict)
     revision: str = ""
+
+
+@dataclass(frozen=True)
+class Provisioned:
+    """The environments that an alias or a version keeps ready; `why` is what Lambda says of an allocation that failed.
+
+    While an alias moves from one version to another, or is split between two, Lambda deals them out anew.
+    """
+
+    requested: int
+    status: Literal["IN_PROGRESS", "READY", "FAILED"] = "READY"
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +131,40 @@ def users_of(views: Sequence[FunctionView], candidate: LayerArn, policy: Rollout
     return tuple(view for view in views if find(view.layers, candidate, policy.replaces) is not None)
 
 
+def lookalikes_of(
+    views: Sequence[FunctionView], candidate: LayerArn, policy: RolloutPolicy
+) -> dict[FunctionName, LayerArn]:
+    """Functions with a layer of that name which is another account's or region's, and with none that is meant."""
+    return {
+        view.name: found
+        for view in views
+        if find(view.layers, candidate, policy.replaces) is None
+        and (found := lookalike(view.layers, candidate, policy.replaces)) is not None
+    }
+
+
+def images_of(views: Sequence[FunctionView], policy: RolloutPolicy, scope: Scope) -> tuple[FunctionName, ...]:
+    """Functions within reach that are made of images: whatever they were to share with the fleet is in these."""
+    return tuple(sorted(view.name for view in views if view.image and outside(view.name, policy, scope) is None))
+
+
+def foreign(arn: LayerArn) -> str:
+    """Why a function with a layer of the right name, but of another account or region, is left alone."""
+    layer, _ = split(arn)
+    _, _, _, region, account, *_ = layer.split(":")
+    return (
+        f"its layer {name_of(arn)!r} is another one, of account {account} in {region}; name {layer} in [rollout] "
+        "replaces if it is to be taken over"
+    )
+
+
+def critical(view: FunctionView) -> bool | None:
+    """Whether the function's team tagged it as one that goes last; None where its tags are not known."""
+    if view.tags is None:
+        return None
+    return view.tags.get(CRITICAL, "").strip().lower() in ("true", "yes", "1")
+
+
 def outside(name: FunctionName, policy: RolloutPolicy, scope: Scope) -> str | None:
     """Why a function may not be touched at all, by its name; None if it may."""
     if name.startswith(scope.own):
@@ -113,15 +177,58 @@ def outside(name: FunctionName, policy: RolloutPolicy, scope: Scope) -> str | No
     return None
 
 
-def unfit(view: FunctionView, candidate: LayerArn) -> str | None:
-    """Why a function cannot be changed as it is now; None if it can."""
+def unfit(view: FunctionView, candidate: LayerArn, release: Release | None = None) -> str | None:
+    """Why a function cannot be changed as it is now; None if it can.
+
+    Args:
+        release: the candidate as the registry knows it, with the runtimes and architectures that it is for.
+    """
     if candidate in view.layers:
         return "already has this release"
-    if view.state not in ("Active", "Inactive"):
-        return f"its state is {view.state}"
+    for_ = (release.runtimes, release.architectures) if release else ((), ())
+    for word, mine, theirs in zip(("runtime", "architecture"), (view.runtime, view.architecture), for_, strict=True):
+        if theirs and mine and mine not in theirs:
+            return f"its {word} is {mine}, and this release is for {' and '.join(theirs)}"
+    if view.state == "Inactive":
+        return (
+            "its state is Inactive: nobody called it for so long that Lambda took its resources back. It gets the next "
+            "release after it was called again"
+        )
+    if busy(view):
+        return BUSY
+    if view.state != "Active":
+        return f"its state is {view.state}{_said(view)}"
     if view.update != "Successful":
-        return f"its last update is {view.update}"
+        return f"its last update is {view.update}{_said(view)}"
     return None
+
+
+def busy(view: FunctionView) -> bool:
+    """Whether something is being done to the function that ends by itself."""
+    return view.state == "Pending" or view.update == "InProgress"
+
+
+def unprovisioned(alias: AliasView, kept: Mapping[str, Provisioned]) -> str | None:
+    """Why an alias cannot be moved without giving up environments that are kept ready; None if it can.
+
+    Args:
+        kept: what the function's aliases and versions keep ready, by their names.
+    """
+    if alias.version in kept:
+        return (
+            f"version {alias.version} behind its alias {alias.name!r} has provisioned concurrency of its own "
+            f"({kept[alias.version].requested}), which a new version would not have. Put it on the alias, and Lambda "
+            "moves it along"
+        )
+    mine = kept.get(alias.name)
+    if mine is not None and mine.status == "FAILED":
+        said = f" ({mine.why})" if mine.why else ""
+        return f"Lambda cannot provide the provisioned concurrency of its alias {alias.name!r} as it is{said}"
+    return None
+
+
+def _said(view: FunctionView) -> str:
+    return f" ({view.why})" if view.why else ""
 
 
 def unreleased(latest: FunctionView, behind: FunctionView, layers: Sequence[LayerArn] | None = None) -> str | None:

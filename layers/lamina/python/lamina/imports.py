@@ -19,6 +19,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from lamina.model import FunctionName
+
+READER = 1
+"""Raised whenever the same package is read in another way, so that nothing older counts as its answer."""
+
 MOST_FILES = 5_000
 LARGEST_FILE = 1_000_000
 LARGEST_SUM = 50_000_000
@@ -35,11 +40,20 @@ _JAVASCRIPT = re.compile(
 
 @dataclass(frozen=True)
 class Used:
-    """What functions import: the modules, how many functions were read, and by name why the others were not."""
+    """What each function imports, and by name why that is not known of the others."""
 
-    modules: frozenset[str] = frozenset()
-    functions: int = 0
-    unread: Mapping[str, str] = field(default_factory=dict)
+    by_function: Mapping[FunctionName, frozenset[str]] = field(default_factory=dict)
+    unread: Mapping[FunctionName, str] = field(default_factory=dict)
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """What any of them imports."""
+        return frozenset().union(*self.by_function.values())
+
+    @property
+    def functions(self) -> int:
+        """How many functions were read."""
+        return len(self.by_function)
 
     @property
     def unknown(self) -> str:

@@ -29,15 +29,26 @@ def name_of(arn: LayerArn) -> str:
 
 
 def find(layers: Sequence[LayerArn], candidate: LayerArn, replaces: Collection[str] = ()) -> LayerArn | None:
-    """The entry whose place `candidate` takes: a version of the same layer, or one that it `replaces` (by name).
+    """The entry whose place `candidate` takes: a version of the same layer, or one that it `replaces`.
 
     The same layer goes first: Lambda refuses two versions of one layer on a function.
+
+    Args:
+        replaces: names of layers in the candidate's own account and region, or whole ARNs without a version.
     """
     family, _ = split(candidate)
-    region = family.split(":")[3]
+    home = family.rpartition(":")[0]
     own = [arn for arn in layers if split(arn)[0] == family]
-    older = [arn for arn in layers if arn.split(":")[3] == region and name_of(arn) in replaces]
+    meant = {*replaces, *(f"{home}:{name}" for name in replaces)}
+    older = [arn for arn in layers if split(arn)[0] in meant]
     return next(iter([*own, *older]), None)
+
+
+def lookalike(layers: Sequence[LayerArn], candidate: LayerArn, replaces: Collection[str] = ()) -> LayerArn | None:
+    """An entry that is called like the candidate, or like one that it replaces, in another account or region."""
+    home = split(candidate)[0].rpartition(":")[0]
+    names = {name_of(candidate), *replaces}
+    return next((arn for arn in layers if name_of(arn) in names and split(arn)[0].rpartition(":")[0] != home), None)
 
 
 def swap(layers: Sequence[LayerArn], old: LayerArn, new: LayerArn) -> tuple[LayerArn, ...]:

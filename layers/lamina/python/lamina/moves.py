@@ -11,7 +11,17 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from lamina.fleet import AliasView, FunctionChange, FunctionView, MoveAlias, PublishVersion, SetLayers, unreleased
+from lamina.fleet import (
+    AliasView,
+    FunctionChange,
+    FunctionView,
+    MoveAlias,
+    Provisioned,
+    PublishVersion,
+    SetLayers,
+    busy,
+    unreleased,
+)
 from lamina.layerlist import find, swap
 from lamina.model import LayerArn
 from lamina.rollout import Entry, EntryStatus, Snapshot
@@ -41,7 +51,13 @@ class LeaveAlone:
 
 @dataclass(frozen=True)
 class Await:
-    """An update of the function is under way; look again when it has settled."""
+    """Something is under way; look again when it has settled.
+
+    It is an update of the function, the making of a `version` of it, or of environments that an `alias` keeps ready.
+    """
+
+    version: str | None = None
+    alias: str | None = None
 
 
 Decision: TypeAlias = Apply | Finished | LeaveAlone | Await
@@ -61,7 +77,13 @@ class Move:
 
 
 def attach(
-    entry: Entry, move: Move, latest: FunctionView | None, alias: AliasView | None, behind: FunctionView | None
+    entry: Entry,
+    move: Move,
+    latest: FunctionView | None,
+    alias: AliasView | None,
+    behind: FunctionView | None,
+    made: FunctionView | None = None,
+    kept: Provisioned | None = None,
 ) -> Decision:
     """The next step towards the candidate.
 
@@ -71,15 +93,19 @@ def attach(
         latest: the function as it is now; None if it is gone.
         alias: its alias as it is now; None if it has none.
         behind: the published version that the alias points to.
+        made: the version that Lamina published with the candidate, if the journal knows of one.
+        kept: the environments that the alias keeps ready, for an entry that has some.
     """
     if latest is None:
         return LeaveAlone("the function does not exist any more")
     if latest.state == "Failed" or latest.update == "Failed":
-        return LeaveAlone("its last update failed")
-    if latest.state == "Pending" or latest.update == "InProgress":
+        return LeaveAlone("its last update failed" + (f" ({latest.why})" if latest.why else ""))
+    if latest.state == "Inactive" and entry.status is EntryStatus.PLANNED:
+        return LeaveAlone("its state is Inactive: nobody has called it for long")
+    if busy(latest):
         return Await()
     if entry.strategy == "alias":
-        return _attach_alias(entry, move, latest, alias, behind)
+        return _attach_alias(entry, move, latest, alias, behind, made, kept)
     if move.candidate in latest.layers:
         return Finished(
             entry.model_copy(
@@ -108,13 +134,19 @@ def _set_layers(entry: Entry, move: Move, latest: FunctionView) -> Decision:
 
 
 def _attach_alias(
-    entry: Entry, move: Move, latest: FunctionView, alias: AliasView | None, behind: FunctionView | None
+    entry: Entry,
+    move: Move,
+    latest: FunctionView,
+    alias: AliasView | None,
+    behind: FunctionView | None,
+    made: FunctionView | None,
+    kept: Provisioned | None,
 ) -> Decision:
     if alias is None or behind is None:
         return LeaveAlone(f"its alias {entry.alias!r} does not exist any more")
     ours = entry.after.version if entry.after else None
     if ours is not None and (alias.version == ours or ours in alias.weights):
-        return _shift(entry, move, alias, ours)
+        return _shift(entry, move, alias, ours, kept)
     if alias.weights:
         return LeaveAlone(
             f"its alias {alias.name!r} is split between versions: somebody else's deployment is under way"
@@ -132,18 +164,36 @@ def _attach_alias(
     if ours is None:
         noted = entry.model_copy(update={"status": EntryStatus.ATTACHING})
         return Apply(PublishVersion(latest.name, latest.code, latest.revision, move.description), noted)
-    return _shift(entry, move, alias, ours)
+    if made is None or made.state == "Pending":
+        # It would fail every invocation. With SnapStart it takes minutes.
+        return Await(version=ours) if made else LeaveAlone(f"version {ours}, which Lamina published, is gone")
+    if made.state != "Active":
+        said = f" ({made.why})" if made.why else ""
+        return LeaveAlone(f"version {ours}, which Lamina published with the candidate, is {made.state}{said}")
+    return _shift(entry, move, alias, ours, kept)
 
 
-def _shift(entry: Entry, move: Move, alias: AliasView, ours: str) -> Decision:
+def _shift(entry: Entry, move: Move, alias: AliasView, ours: str, kept: Provisioned | None) -> Decision:
     old = entry.before.version or alias.version
     if move.weight is None:
         wanted, weights, status = ours, {}, EntryStatus.COMPLETED
     else:
         wanted, weights, status = old, {ours: move.weight}, EntryStatus.ATTACHED
-    if alias.version == wanted and dict(alias.weights) == weights:
+    there = alias.version == wanted and dict(alias.weights) == weights
+    # To move an alias that keeps environments ready, Lambda itself leaves its traffic on the old version until there
+    # are some of the new one.
+    moving = kept is not None and alias.version == wanted == ours and set(alias.weights) == {old}
+    if kept is not None and (there or moving):
+        if kept.status == "IN_PROGRESS":
+            return Await(alias=alias.name)
+        if kept.status == "FAILED":
+            return LeaveAlone(
+                f"its alias {alias.name!r} keeps {kept.requested} environments ready, and Lambda could not do so with "
+                f"the candidate: {kept.why or 'it does not say why'}"
+            )
+    if there:
         return Finished(entry.model_copy(update={"status": status}))
-    if alias.version not in (old, ours) or not set(alias.weights) <= {ours}:
+    if alias.version not in (old, ours) or not (moving or set(alias.weights) <= {ours}):
         return LeaveAlone(f"somebody moved its alias {alias.name!r} to version {alias.version} meanwhile")
     return Apply(MoveAlias(entry.function, alias.name, wanted, weights, alias.revision), entry)
 
@@ -168,7 +218,7 @@ def restore(
     if alias is not None and entry.strategy == "alias":
         ours = entry.after.version if entry.after else None
         back = entry.before.version if ours is not None and alias.version == ours else alias.version
-        weights = {version: share for version, share in alias.weights.items() if version != ours}
+        weights = {version: share for version, share in alias.weights.items() if version not in (ours, back)}
         if fence or back != alias.version or weights != dict(alias.weights):
             changes.append(MoveAlias(entry.function, alias.name, back or alias.version, weights, alias.revision))
     if latest is not None:

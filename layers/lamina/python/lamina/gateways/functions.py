@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, WaiterError
 
-from lamina.errors import Busy, ChangedElsewhere, Refused
-from lamina.fleet import AliasView, CodePackage, FunctionChange, FunctionView, MoveAlias, PublishVersion, SetLayers
+from lamina.errors import Busy, ChangedElsewhere, Refused, Unsettled
+from lamina.fleet import (
+    AliasView,
+    CodePackage,
+    FunctionChange,
+    FunctionView,
+    MoveAlias,
+    Provisioned,
+    PublishVersion,
+    SetLayers,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -55,14 +66,29 @@ _REFUSALS = frozenset(
 )
 
 
-class Functions:
-    """The functions of one account and region."""
+_TRANSIENT = frozenset({"ServiceException", "ThrottlingException", "TooManyRequestsException"})
 
-    def __init__(self, client: LambdaClient) -> None:
+LONGEST_WAIT = 300
+"""Seconds that one wait takes at most."""
+
+_PAUSE = 3
+"""Seconds between two looks at environments that are being made ready; all such calls share one small quota."""
+
+
+class Functions:
+    """The functions of one account and region.
+
+    Args:
+        client: of Lambda.
+        sleep: waits so many seconds.
+    """
+
+    def __init__(self, client: LambdaClient, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._client = client
+        self._sleep = sleep
 
     def all(self) -> Iterator[FunctionView]:
-        """Every function's `$LATEST`, from the paged listing (which says nothing of states and updates)."""
+        """Every function's `$LATEST`, from the paged listing (which says nothing of states, updates and tags)."""
         for page in self._client.get_paginator("list_functions").paginate():
             for configuration in page["Functions"]:
                 yield _view(configuration)
@@ -71,9 +97,12 @@ class Functions:
         """A function's `$LATEST`, or one of its versions, as it is now; None if there is no such thing."""
         arguments: Any = {"FunctionName": name, **({"Qualifier": qualifier} if qualifier else {})}
         try:
-            return _view(self._client.get_function(**arguments)["Configuration"])
+            answer = self._client.get_function(**arguments)
         except self._client.exceptions.ResourceNotFoundException:
             return None
+        # Lambda leaves both out for a function without tags.
+        unknown = bool(answer.get("TagsError")) and not answer.get("Tags")
+        return replace(_view(answer["Configuration"]), tags=None if unknown else dict(answer.get("Tags", {})))
 
     def package(self, name: str) -> CodePackage | None:
         """The code of a function's `$LATEST`; None for an image, or if there is no such function."""
@@ -92,6 +121,24 @@ class Functions:
             return None
         weights = answer.get("RoutingConfig", {}).get("AdditionalVersionWeights", {})
         return AliasView(alias, answer["FunctionVersion"], dict(weights), answer["RevisionId"])
+
+    def provisioned(self, name: str) -> dict[str, Provisioned] | None:
+        """The environments that a function keeps ready, by alias or version; None where Lambda does not say."""
+        found: dict[str, Provisioned] = {}
+        try:
+            pages = self._client.get_paginator("list_provisioned_concurrency_configs").paginate(FunctionName=name)
+            for row in (row for page in pages for row in page["ProvisionedConcurrencyConfigs"]):
+                found[row["FunctionArn"].rpartition(":")[2]] = Provisioned(
+                    row["RequestedProvisionedConcurrentExecutions"], row["Status"], row.get("StatusReason", "")
+                )
+        except self._client.exceptions.ResourceNotFoundException:
+            return {}
+        except ClientError as error:
+            # Its own patience with throttling has run out by then: that is for the step to be tried again.
+            if error.response["Error"]["Code"] in _TRANSIENT:
+                raise
+            return None
+        return found
 
     def apply(self, change: FunctionChange) -> str | None:
         """Make one change; gives back the version's number if the change publishes one.
@@ -113,19 +160,43 @@ class Functions:
                 raise Refused(f"Lambda refused the change ({code}): {text}") from error
             raise
 
-    def settle(self, name: str, version: str | None = None) -> None:
-        """Wait until the function's (or its version's) last change has taken effect or failed."""
+    def settle(
+        self, name: str, version: str | None = None, alias: str | None = None, seconds: int = LONGEST_WAIT
+    ) -> None:
+        """Wait until the last change has taken effect or failed.
+
+        Args:
+            name: the function.
+            version: wait for this version of it, which may take minutes where SnapStart makes a snapshot.
+            alias: wait for the environments that this alias keeps ready.
+            seconds: how long.
+
+        Raises:
+            Unsettled: it has not by then.
+        """
+        if alias is not None:
+            return self._provide(name, alias, seconds)
+        waiting: Any = {"Delay": 1, "MaxAttempts": seconds}
         try:
+            # Both ask GetFunction, which has a quota of its own.
             if version is None:
-                self._client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig=_PATIENCE)
+                self._client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig=waiting)
             else:
-                self._client.get_waiter("published_version_active").wait(
-                    FunctionName=name, Qualifier=version, WaiterConfig=_PATIENCE
+                self._client.get_waiter("function_active_v2").wait(
+                    FunctionName=name, Qualifier=version, WaiterConfig=waiting
                 )
         except WaiterError as error:
             # A failed update is seen, and judged, at the next read; only running out of patience is an error.
             if "Max attempts" in str(error):
-                raise
+                raise Unsettled(name, version) from error
+
+    def _provide(self, name: str, alias: str, seconds: int) -> None:
+        for _ in range(max(1, seconds // _PAUSE)):
+            kept = (self.provisioned(name) or {}).get(alias)
+            if kept is None or kept.status != "IN_PROGRESS":
+                return
+            self._sleep(_PAUSE)
+        raise Unsettled(name, alias=alias)
 
     def _make(self, change: FunctionChange) -> str | None:
         match change:
@@ -152,11 +223,11 @@ class Functions:
         return None
 
 
-_PATIENCE: Any = {"Delay": 1, "MaxAttempts": 300}
-
-
 def _view(configuration: Mapping[str, Any]) -> FunctionView:
     rest = {name: value for name, value in configuration.items() if name not in _BOOKKEEPING}
+    if "SnapStart" in rest:
+        # Whether there is a snapshot belongs to a version; `$LATEST` never has one.
+        rest["SnapStart"] = rest["SnapStart"].get("ApplyOn", "None")
     fingerprint = hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest()
     modified = configuration.get("LastModified")
     return FunctionView(
@@ -169,10 +240,14 @@ def _view(configuration: Mapping[str, Any]) -> FunctionView:
         fingerprint=fingerprint,
         state=configuration.get("State", "Active"),
         update=configuration.get("LastUpdateStatus", "Successful"),
+        why=configuration.get("StateReason") or configuration.get("LastUpdateStatusReason") or "",
         timeout=configuration.get("Timeout", 3),
         modified=datetime.fromisoformat(modified) if modified else None,
         code_size=configuration.get("CodeSize"),
         layer_sizes={
             layer["Arn"]: layer["CodeSize"] for layer in configuration.get("Layers", []) if "CodeSize" in layer
         },
+        runtime=configuration.get("Runtime", ""),
+        architecture=next(iter(configuration.get("Architectures", [])), ""),
+        image=configuration.get("PackageType") == "Image",
     )

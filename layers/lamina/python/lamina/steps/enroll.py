@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from lamina.cohorts import Cohorts, Member, choose
-from lamina.errors import RolloutInProgress
-from lamina.fleet import AliasView, FunctionView, Scope, outside, unfit, unreleased, users_of
+from lamina.alarms import states_of
+from lamina.canaries import names
+from lamina.cohorts import Cohorts
+from lamina.errors import RolloutInProgress, Unsettled
+from lamina.fleet import (
+    BUSY,
+    IMAGE,
+    AliasView,
+    FunctionView,
+    Scope,
+    critical,
+    foreign,
+    images_of,
+    lookalikes_of,
+    outside,
+    unfit,
+    unprovisioned,
+    unreleased,
+)
 from lamina.layerlist import find
-from lamina.model import LayerArn, LayerVersion, Model, Reason, Variant
+from lamina.model import FunctionName, LayerArn, LayerVersion, Model, Reason, Release, Variant
+from lamina.questions import language
 from lamina.rollout import Entry, EntryStatus, Lock, Rollout, RolloutPolicy, RolloutStatus, Snapshot
+from lamina.steps.choosing import CLOSED, Chooser, traffic_before
+from lamina.steps.freezing import freeze_past, unrelated
 from lamina.steps.weighing import Scales
-from lamina.verdict import Minute
 
 if TYPE_CHECKING:
+    from lamina.gateways.alarms import Alarms
     from lamina.gateways.executions import Executions
     from lamina.gateways.functions import Functions
     from lamina.gateways.metrics import Metrics
     from lamina.gateways.registry import Layers
+    from lamina.gateways.reports import Reports
     from lamina.gateways.rollouts import Rollouts
     from lamina.gateways.sizes import Sizes
     from lamina.gateways.store import Store
+    from lamina.gateways.usage import Usage
 
-HISTORY = timedelta(days=7)
-"""How far back a function's own history is read: it is the control of functions that run on `$LATEST`."""
+MOST_WAITED_FOR = 5
+"""How many functions that somebody else is changing are waited for, before they are left alone."""
+
+WAITED = 20
+"""Seconds for each of them."""
+
+MOST_IMAGES = 20
+"""How many functions that are made of images are named at most."""
 
 
 class EnrollEvent(Model):
@@ -37,6 +65,7 @@ class EnrollEvent(Model):
     run: str
     variant: Variant
     candidate: LayerVersion
+    attempt: int = 1
     as_of: datetime
     reason: Reason = Reason()
     summary: str = ""
@@ -65,6 +94,9 @@ class Gateways:
     store: Store
     executions: Executions
     sizes: Sizes
+    usage: Usage
+    reports: Reports
+    alarms: Alarms
 
 
 def run(
@@ -85,19 +117,38 @@ def run(
     done = reach.rollouts.get(event.rollout)
     if done is not None and done.waves:
         return _answer(done, reach.rollouts.entries(event.rollout))
+    name = event.variant.variant
+    candidate, before = reach.layers.release(name, event.candidate.version), reach.layers.promoted(name)
+    if candidate is not None and candidate.replaces:
+        # Functions of a layer that the variant shared until now are its own from this release on.
+        replaced = tuple(dict.fromkeys((*policy.replaces, *candidate.replaces)))
+        policy = policy.model_copy(update={"replaces": replaced})
     rollout = done or _open(event, policy, owner, reach)
-    scales = Scales(reach.layers, reach.store, reach.sizes)
-    entries = survey(event.candidate.arn, policy, scope, reach.functions, scales)
+    listed = tuple(reach.functions.all())
+    views = {view.name: view for view in listed}
+    surveyed = survey(event.candidate.arn, policy, scope, reach.functions, candidate, listed)
+    weighed = Scales(reach.layers, reach.store, reach.sizes).weigh(surveyed, views, event.candidate.arn)
+    entries = unrelated(weighed, name, reach.rollouts, event.now)
     eligible = [entry for entry in entries if entry.status is EntryStatus.PLANNED]
-    traffic = _traffic(eligible, reach.metrics, event.now)
-    cohorts = choose([_member(entry, traffic[entry.function]) for entry in eligible], policy)
-    history = {entry.function: traffic[entry.function] for entry in eligible if entry.strategy == "latest"}
-    key = reach.store.write_json(f"rollouts/{event.rollout}/history.json", _frozen(history))
-    placed = tuple(_place(entry, cohorts) for entry in entries)
+    traffic = traffic_before(eligible, reach.metrics, event.now)
+    chooser = Chooser(language(event.variant.runtime), candidate, before, reach.usage, reach.store)
+    imported = chooser.read(eligible, views, traffic)
+    cohorts = chooser.choose(eligible, traffic, imported, policy)
+    folder = f"rollouts/{event.rollout}"
+    waved = tuple(_place(entry, cohorts) for entry in entries)
+    plan: dict[str, object] = {
+        "waves": cohorts.waves,
+        "history": freeze_past(rollout, waved, traffic, reach, event.now - CLOSED),
+        "imports": reach.store.write_json(
+            f"{folder}/imports.json", {name: sorted(modules) for name, modules in imported.by_function.items()}
+        ),
+    }
+    images = images_of(listed, policy, scope)
+    plan["canary_reason"] = " ".join(filter(None, (cohorts.reason, _more_images(images))))
+    placed = (*waved, *(_place(_image(image), cohorts) for image in images[:MOST_IMAGES]))
     for entry in placed:
         reach.rollouts.note(event.rollout, entry, RolloutStatus.OPEN)
     # The waves are written last: a rollout that has them has its whole journal.
-    plan = {"waves": cohorts.waves, "canary_reason": cohorts.reason, "history": key}
     return _answer(reach.rollouts.save(rollout.model_copy(update=plan), RolloutStatus.OPEN), placed)
 
 
@@ -135,6 +186,7 @@ def _open(event: EnrollEvent, policy: RolloutPolicy, owner: str, reach: Gateways
         run=event.run,
         execution=event.execution,
         candidate=event.candidate,
+        attempt=event.attempt,
         baseline=reach.layers.state(event.variant.variant).promoted,
         policy=policy,
         opened=event.now,
@@ -142,35 +194,66 @@ def _open(event: EnrollEvent, policy: RolloutPolicy, owner: str, reach: Gateways
         reason=event.reason,
         summary=event.summary,
         owner=owner,
+        alarms=states_of(policy.alarms, reach.alarms.states(policy.alarms)),
     )
     reach.rollouts.create(rollout)
     return rollout
 
 
 def survey(
-    candidate: LayerArn, policy: RolloutPolicy, scope: Scope, functions: Functions, scales: Scales | None = None
+    candidate: LayerArn,
+    policy: RolloutPolicy,
+    scope: Scope,
+    functions: Functions,
+    release: Release | None = None,
+    listed: Sequence[FunctionView] | None = None,
 ) -> tuple[Entry, ...]:
     """The fleet by name, each function as it is now, or with the reason why it is left alone.
 
-    Without `scales` no function is left alone for its size; Lambda then refuses what is too large.
+    No function is left alone for its size here; Lambda itself refuses what is too large.
+
+    Args:
+        release: the candidate as the registry knows it; None leaves functions alone neither for their runtime nor for
+            their architecture.
+        listed: all functions, as far as they have been listed already.
     """
-    listed = users_of(tuple(functions.all()), candidate, policy)
+    every = tuple(functions.all()) if listed is None else listed
+    strangers = lookalikes_of(every, candidate, policy)
     entries = []
-    for view in sorted(listed, key=lambda view: view.name):
-        old = find(view.layers, candidate, policy.replaces)
-        assert old is not None
+    for view in sorted(every, key=lambda view: view.name):
+        old = find(view.layers, candidate, policy.replaces) or strangers.get(view.name)
+        if old is None:
+            continue
         entry = Entry(function=view.name, before=Snapshot(layers=view.layers), replaced=old, timeout=view.timeout)
-        reason = outside(view.name, policy, scope)
-        entries.append(_left_alone(entry, reason) if reason else examine(entry, candidate, policy, functions))
-    return scales.weigh(entries, {view.name: view for view in listed}, candidate) if scales else tuple(entries)
+        known = {"runtime": view.runtime, "architecture": view.architecture, "changed": view.modified}
+        entry = entry.model_copy(update=known)
+        reason = outside(view.name, policy, scope) or (foreign(old) if view.name in strangers else None)
+        entries.append(_left_alone(entry, reason) if reason else examine(entry, candidate, policy, functions, release))
+    waited_for = [entry.function for entry in entries if entry.reason == BUSY][:MOST_WAITED_FOR]
+    return tuple(
+        _once_settled(entry, candidate, policy, functions, release) if entry.function in waited_for else entry
+        for entry in entries
+    )
 
 
-def examine(entry: Entry, candidate: LayerArn, policy: RolloutPolicy, functions: Functions) -> Entry:
+def _once_settled(
+    entry: Entry, candidate: LayerArn, policy: RolloutPolicy, functions: Functions, release: Release | None
+) -> Entry:
+    with suppress(Unsettled):
+        functions.settle(entry.function, seconds=WAITED)
+    again = entry.model_copy(update={"status": EntryStatus.PLANNED, "reason": ""})
+    return examine(again, candidate, policy, functions, release)
+
+
+def examine(
+    entry: Entry, candidate: LayerArn, policy: RolloutPolicy, functions: Functions, release: Release | None = None
+) -> Entry:
     """The entry with what its function is now: its strategy, what stands there before, or why it is left alone."""
     latest = functions.read(entry.function)
     if latest is None:
         return _left_alone(entry, "the function does not exist any more")
-    if reason := unfit(latest, candidate):
+    entry = entry.model_copy(update={"critical": critical(latest)})
+    if reason := unfit(latest, candidate, release):
         return _left_alone(entry, reason)
     alias = None if policy.strategy == "latest" else functions.alias(entry.function, policy.alias)
     if alias is None or alias.version == "$LATEST":
@@ -181,7 +264,13 @@ def examine(entry: Entry, candidate: LayerArn, policy: RolloutPolicy, functions:
     if reason := _alias_trouble(latest, alias, behind):
         return _left_alone(entry, reason)
     before = Snapshot(layers=latest.layers, version=alias.version)
-    return entry.model_copy(update={"strategy": "alias", "alias": alias.name, "before": before})
+    entry = entry.model_copy(update={"strategy": "alias", "alias": alias.name, "before": before})
+    kept = functions.provisioned(entry.function)
+    if kept is None:
+        return entry.model_copy(update={"reason": "whether its alias has provisioned concurrency is unknown"})
+    if reason := unprovisioned(alias, kept):
+        return _left_alone(entry, reason)
+    return entry.model_copy(update={"provisioned": kept[alias.name].requested if alias.name in kept else 0})
 
 
 def _alias_trouble(latest: FunctionView, alias: AliasView, behind: FunctionView | None) -> str | None:
@@ -194,40 +283,18 @@ def _alias_trouble(latest: FunctionView, alias: AliasView, behind: FunctionView 
     return None
 
 
-def dimensions(entry: Entry) -> Mapping[str, str]:
-    """The metric dimensions of all the traffic that a function's strategy is about."""
-    if entry.strategy == "alias":
-        return {"FunctionName": entry.function, "Resource": f"{entry.function}:{entry.alias}"}
-    return {"FunctionName": entry.function}
-
-
-def _traffic(entries: Sequence[Entry], metrics: Metrics, now: datetime) -> dict[str, tuple[Minute, ...]]:
-    # The newest minutes are not closed yet; four minutes are what a short function's may take.
-    return metrics.minutes({entry.function: dimensions(entry) for entry in entries}, now - HISTORY, _settled(now))
-
-
-def _settled(now: datetime) -> datetime:
-    return now - timedelta(minutes=4)
-
-
-def _member(entry: Entry, minutes: Sequence[Minute]) -> Member:
-    if not minutes:
-        return Member(entry.function, entry.strategy, 0.0, 0.0)
-    span = (minutes[-1].start - minutes[0].start) / timedelta(minutes=1) + 1
-    invocations = sum(minute.invocations for minute in minutes)
-    errors = sum(minute.errors for minute in minutes)
-    return Member(entry.function, entry.strategy, invocations / span, errors / invocations)
-
-
-def _frozen(history: Mapping[str, Sequence[Minute]]) -> dict[str, list[list[object]]]:
-    return {
-        name: [[minute.start.isoformat(), minute.invocations, minute.errors] for minute in minutes]
-        for name, minutes in history.items()
-    }
-
-
 def _place(entry: Entry, cohorts: Cohorts) -> Entry:
     return entry.model_copy(update={"wave": cohorts.wave_of.get(entry.function, -1)})
+
+
+def _image(function: FunctionName) -> Entry:
+    return _left_alone(Entry(function=function, before=Snapshot(layers=()), replaced=""), IMAGE)
+
+
+def _more_images(images: Sequence[FunctionName]) -> str:
+    if len(images) <= MOST_IMAGES:
+        return ""
+    return f"{len(images)} functions are made of images and are left alone: {names(images)}."
 
 
 def _left_alone(entry: Entry, reason: str) -> Entry:

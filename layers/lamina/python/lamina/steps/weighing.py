@@ -95,6 +95,6 @@ def _said(entry: Entry, load: Load) -> Entry:
         case Fit.BURSTS:
             return entry.model_copy(update={"status": EntryStatus.LEFT_ALONE, "reason": too_large(load)})
         case Fit.UNKNOWN:
-            return entry.model_copy(update={"reason": not_known(load)})
+            return entry.model_copy(update={"reason": "; ".join(filter(None, (entry.reason, not_known(load))))})
         case Fit.FITS:
             return entry
