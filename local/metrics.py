@@ -24,6 +24,7 @@ UNITS = {
 }
 Dimensions = frozenset[tuple[str, str]]
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d{0,10})?|100)")
+_RANK = re.compile(r"PR\((\d+(?:\.\d{1,10})?)?:(\d+(?:\.\d{1,10})?)?\)")
 
 
 @dataclass(slots=True)
@@ -128,7 +129,10 @@ class MetricStore:
 
 
 def compute(statistic: str, values: Iterable[float]) -> float:
-    """A CloudWatch statistic of some samples: Sum, Average, Minimum, Maximum, SampleCount or a percentile such as p99.
+    """A CloudWatch statistic of some samples.
+
+    Sum, Average, Minimum, Maximum, SampleCount; a percentile such as p99; or a percentile rank such as PR(100:), the
+    percentage of samples above 100 (a lower bound excludes, an upper one includes).
 
     Percentiles interpolate between the neighbouring ranks, as CloudWatch does for raw samples.
 
@@ -151,4 +155,7 @@ def compute(statistic: str, values: Iterable[float]) -> float:
         rank = float(match[1]) / 100 * (len(samples) - 1)
         low, share = int(rank), rank % 1
         return samples[low] + share * (samples[min(low + 1, len(samples) - 1)] - samples[low])
+    if (match := _RANK.fullmatch(statistic)) and (match[1] or match[2]):
+        above, below = float(match[1] or "-inf"), float(match[2] or "inf")
+        return 100 * sum(above < sample <= below for sample in samples) / len(samples)
     raise ValueError(f"The value {statistic} for parameter Stat is not supported.")

@@ -1,7 +1,7 @@
 """Restore: put back every function that a rollout changed. With Attach, the only step that changes functions.
 
 In: `RestoreEvent`, the rollback's input as it came. Out: `Restored`. Calls lambda:ListFunctions, GetFunction,
-GetAlias, UpdateFunctionConfiguration, PublishVersion, UpdateAlias, and the registry.
+GetAlias, UpdateFunctionConfiguration, PublishVersion, UpdateAlias, states:SendTaskFailure, and the registry.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from aws_lambda_powertools.utilities.parser import event_parser
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lamina.fleet import Scope
+from lamina.gateways.executions import Executions
 from lamina.gateways.functions import Functions
 from lamina.gateways.registry import Layers, Table
 from lamina.gateways.rollouts import Rollouts
@@ -34,6 +35,7 @@ REACH = Gateways(
     functions=Functions(boto3.client("lambda")),
     rollouts=Rollouts(TABLE),
     layers=Layers(TABLE),
+    executions=Executions(boto3.client("stepfunctions")),
 )
 
 

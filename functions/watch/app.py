@@ -1,7 +1,7 @@
 """Watch: one look at the metrics of every function that has the candidate.
 
-In: `WatchEvent`. Out: `Watched`. Calls cloudwatch:GetMetricData, logs:FilterLogEvents (once harm is seen), the
-registry and the artifacts bucket. Changes no function.
+In: `WatchEvent`. Out: `Watched`. Calls cloudwatch:GetMetricData and DescribeAlarms, logs:FilterLogEvents (for cold
+starts; for errors once harm is seen), the registry and the artifacts bucket. Changes no function.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.parser import event_parser
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from lamina.gateways.alarms import Alarms
 from lamina.gateways.logs import Logs
 from lamina.gateways.metrics import Metrics as MetricsGateway
 from lamina.gateways.registry import Layers, Table
+from lamina.gateways.reports import Reports
 from lamina.gateways.rollouts import Rollouts
 from lamina.gateways.store import Store
+from lamina.gateways.switch import Switch
 from lamina.settings import Settings
 from lamina.steps.watch import Gateways, WatchEvent, run
 
@@ -28,12 +31,17 @@ metrics = Metrics()
 settings = Settings.from_environment(os.environ)
 
 TABLE = Table(boto3.client("dynamodb"), settings.registry)
+CLOUDWATCH = boto3.client("cloudwatch")
+LOGS = boto3.client("logs")
 REACH = Gateways(
-    metrics=MetricsGateway(boto3.client("cloudwatch")),
-    logs=Logs(boto3.client("logs")),
+    metrics=MetricsGateway(CLOUDWATCH),
+    logs=Logs(LOGS),
     rollouts=Rollouts(TABLE),
     layers=Layers(TABLE),
     store=Store(boto3.client("s3"), settings.artifacts),
+    switch=Switch(TABLE),
+    reports=Reports(LOGS),
+    alarms=Alarms(CLOUDWATCH),
 )
 
 

@@ -73,7 +73,7 @@ def install(store: MetricStore, patches: Patches) -> None:
         for statistic in statistics:
             for at, value in _series(store, metric, dimensions, start, end, period, statistic):
                 point = points.setdefault(at, {"Timestamp": at, "Unit": UNITS.get(metric, "None")})
-                if statistic.startswith("p"):
+                if statistic.startswith(("p", "PR")):
                     point.setdefault("ExtendedStatistics", {})[statistic] = value
                 else:
                     point[statistic] = value

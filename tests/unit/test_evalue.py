@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import time
@@ -35,20 +36,21 @@ LN_100 = math.log(100)
 
 
 @pytest.mark.parametrize(
-    ("times", "stratum", "ln_e"),
+    ("times", "stratum", "ln_e", "harmful"),
     [
-        (2, (1, 1, 336, 0), "9.217356"),
-        (3, (1, 1, 9, 0), "5.839547"),
-        (8, (1, 1, 1, 0), "4.842966"),
-        (1, (10, 5, 0, 0), "0.000000"),
-        (30, (100, 0, 100, 0), "0.000000"),
-        (30, (100, 1, 100, 1), "-3.156678"),
-        (10, (1000, 20, 1000, 10), "14.022982"),
-        (1, (2, 5, 100, 0), "6.793246"),
+        (2, (1, 1, 336, 0), "9.217356", True),
+        (3, (1, 1, 9, 0), "5.839547", True),
+        (8, (1, 1, 1, 0), "4.842966", True),
+        (1, (10, 5, 0, 0), "0.000000", False),
+        (30, (100, 0, 100, 0), "0.000000", False),
+        (30, (100, 1, 100, 1), "-3.156678", False),
+        (10, (1000, 20, 1000, 10), "14.022982", True),
+        (1, (2, 5, 100, 0), "6.793246", True),
     ],
 )
-def test_known_evidence(times: int, stratum: tuple[int, int, int, int], ln_e: str) -> None:
-    assert f"{log_e([Stratum(*stratum)] * times):.6f}" == ln_e
+def test_known_evidence(times: int, stratum: tuple[int, int, int, int], ln_e: str, harmful: bool) -> None:
+    found = log_e([Stratum(*stratum)] * times)
+    assert (f"{found:.6f}", found >= LN_100) == (ln_e, harmful)
 
 
 def test_known_evidence_against_a_ceiling() -> None:
@@ -82,22 +84,74 @@ def test_the_expectation_of_a_bet_is_exact(n1: int, n0: int, k: int, data: st.Da
     assert log_expectations(n1, n0, k)[bet] == pytest.approx(math.log(exact), abs=1e-9)
 
 
-@given(n1=st.integers(1, 12), n0=st.integers(1, 12), p=st.floats(0.001, 0.999), lower=st.floats(0.1, 1.0))
+def outcomes(n1: int, n0: int, p1: float, p0: float) -> list[tuple[Stratum, float]]:
+    """Every outcome of a stratum with its probability."""
+    return [
+        (Stratum(n1, x1, n0, x0), _binomial(n1, x1, p1) * _binomial(n0, x0, p0))
+        for x1 in range(n1 + 1)
+        for x0 in range(n0 + 1)
+    ]
+
+
+def _binomial(n: int, x: int, p: float) -> float:
+    return math.comb(n, x) * p**x * (1 - p) ** (n - x)
+
+
+@given(
+    n1=st.integers(1, 12),
+    n0=st.integers(1, 12),
+    p=st.floats(0.001, 0.999),
+    lower=st.just(1.0) | st.floats(0.1, 1.0),
+)
 @settings(max_examples=60, deadline=None)
 def test_a_harmless_stratum_has_an_expectation_of_at_most_one(n1: int, n0: int, p: float, lower: float) -> None:
-    """E[bet^x1 / M] by enumeration of all outcomes, for a canary at or below its control's odds."""
-    p1 = p * lower
+    """E[bet^x1 / M] by enumeration, for a canary at or below its control's odds: exactly 1 where they are the same."""
     for bet, psi in enumerate(BETS):
         expectation = 0.0
-        for x1 in range(n1 + 1):
-            for x0 in range(n0 + 1):
-                likelihood = math.comb(n1, x1) * p1**x1 * (1 - p1) ** (n1 - x1)
-                likelihood *= math.comb(n0, x0) * p**x0 * (1 - p) ** (n0 - x0)
-                log_m = log_expectations(n1, n0, x1 + x0)[bet] if x1 + x0 else 0.0
-                expectation += likelihood * math.exp(x1 * math.log(psi) - log_m)
+        for seen, probability in outcomes(n1, n0, p * lower, p):
+            log_m = 0.0 if seen.silent else log_expectations(n1, n0, seen.x1 + seen.x0)[bet]
+            expectation += probability * math.exp(seen.x1 * math.log(psi) - log_m)
         assert expectation <= 1 + 1e-9
         if lower == 1.0:
             assert expectation == pytest.approx(1)
+
+
+small = st.tuples(st.integers(1, 3), st.integers(1, 3), st.floats(0.001, 0.999), st.just(1.0) | st.floats(0.1, 1.0))
+
+
+@given(strata=st.lists(small, min_size=1, max_size=3), phi=st.just(1.0) | st.floats(1.0, 10.0))
+@settings(max_examples=20, deadline=None)
+def test_a_harmless_release_is_rarely_blamed_however_the_rates_drift(
+    strata: list[tuple[int, int, float, float]], phi: float
+) -> None:
+    """By enumeration of all courses: E[E] <= 1 at the end, and P(E ever reaches 1/alpha) <= alpha, for every alpha.
+
+    Each stratum has rates of its own; the canary's are at or below its control's.
+    """
+    alphas = (0.5, 0.2, 0.1, 0.05, 0.01)
+    expectation, blamed = 0.0, dict.fromkeys(alphas, 0.0)
+    for course in itertools.product(*(outcomes(n1, n0, p * lower, p) for n1, n0, p, lower in strata)):
+        process, probability = Comparison(), math.prod(chance for _, chance in course)
+        for seen, _ in course:
+            process.add(seen, phi)
+        expectation += probability * math.exp(process.ln_e)
+        for alpha in alphas:
+            blamed[alpha] += probability * (process.peak >= math.log(1 / alpha))
+    assert expectation <= 1 + 1e-9
+    assert all(share <= alpha + 1e-9 for alpha, share in blamed.items())
+
+
+@given(p=st.floats(0.001, 0.999), canary=st.integers(1, 3), history=st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_a_history_that_is_dealt_out_keeps_the_expectation(p: float, canary: int, history: int) -> None:
+    """By enumeration of all pasts and all canaries of one invocation a minute."""
+    expectation = 0.0
+    for fates in itertools.product((0, 1), repeat=canary + history):
+        minutes = [(1, x) for x in fates]
+        probability = math.prod(p if x else 1 - p for x in fates)
+        dealt = deal_history(minutes[:canary], minutes[canary:])
+        expectation += probability * math.exp(log_e(stratum for _, stratum in dealt))
+    assert expectation == pytest.approx(1)
 
 
 @given(n=st.integers(1, 60), p=st.floats(0.0, 0.05))

@@ -180,8 +180,9 @@ def test_trouble_of_the_environment_is_not_blamed_on_the_release() -> None:
     """GIVEN functions without the release that turn bad as well, THEN history condemns nobody; a live control does."""
     canary, bystander = with_history("f", 3, 20, 10), with_history("g", 3, 20, 10)
     verdict = judge([canary], RULES, now=START + 8 * MINUTE, guard=[bystander])
-    assert (verdict.kind, verdict.next, verdict.environment, verdict.harmed) == ("undecided", "hold", True, ())
+    assert (verdict.kind, verdict.next, verdict.environment, verdict.harmed) == ("undecided", "wait", True, ())
     assert "not the release's" in verdict.reason
+    assert "g) failed 30 of 60 (50.00%) from 12:01-12:03 UTC" in verdict.reason
     calm = judge([canary], RULES, now=START + 8 * MINUTE, guard=[with_history("g", 3, 20)])
     assert calm.next == "rollback"
     live = judge([with_alias("f", 5, 5, 15, 5)], RULES, now=START + 8 * MINUTE, guard=[bystander])

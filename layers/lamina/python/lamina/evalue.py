@@ -412,6 +412,13 @@ def clopper_pearson_lower(n: int, x: float, alpha: float) -> float:
     return _solve(lambda p: _beta_cdf(p, x, n - x + 1) > alpha, 0.0, x / n)
 
 
+def chance_of_at_most(x: int, n: int, p: float) -> float:
+    """P(X <= x) of a binomial of ``n`` trials with success rate ``p``."""
+    if x >= n:
+        return 1.0
+    return 1 - _beta_cdf(p, x + 1, n - x) if p > 0 else 1.0
+
+
 def _solve(above: Callable[[float], bool], low: float, high: float) -> float:
     """Where ``above`` turns true between low (false) and high, to the last digits that matter."""
     for _ in range(60):

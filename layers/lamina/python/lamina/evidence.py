@@ -176,6 +176,7 @@ class Track:
         self.threshold = max(floor, self.calibration.threshold or floor)
         self.discount = self.threshold - floor
         self.process: Comparison | Ceiling = Ceiling(rules.p_max) if self.control == "none" else Comparison()
+        self.crossed: datetime | None = None
         self.strata: dict[datetime, list[Stratum]] = {}
         for start, stratum in self._compare():
             self.strata.setdefault(start, []).append(stratum)
@@ -264,7 +265,8 @@ class Bounds:
 class Evidence:
     """The fleet's evidence: its course and peak, the peak of what live controls alone say, and where it stands.
 
-    ``offset`` is by how much the past raises the threshold where history is the only control.
+    ``offset`` is by how much the past raises the threshold where history is the only control; ``crossed`` is the minute
+    in which ln(1/alpha) was first reached.
     """
 
     tracks: list[Track]
@@ -272,12 +274,14 @@ class Evidence:
     live_peak: float = 0.0
     current: float = 0.0
     offset: float = 0.0
+    crossed: datetime | None = None
     course: dict[datetime, float] = field(default_factory=dict)
 
 
 def gather(observed: Sequence[Observed], rules: Rules) -> Evidence:
     tracks = [Track(seen, rules) for seen in observed]
     evidence = Evidence(tracks)
+    floor = math.log(1 / rules.alpha)
     if not tracks:
         return evidence
     first = first_cohort(tracks)
@@ -316,8 +320,12 @@ def gather(observed: Sequence[Observed], rules: Rules) -> Evidence:
                     spoke = True
                     _add(track.process, stratum, track.calibration.dispersion)
                     _add(pools[track.control], stratum, track.calibration.dispersion)
+            if track.crossed is None and track.harmful:
+                track.crossed = start
         if spoke:
             now = fleet(KINDS, True)
+            if evidence.crossed is None and now >= floor:
+                evidence.crossed = start
             evidence.peak = max(evidence.peak, now)
             evidence.live_peak = max(evidence.live_peak, fleet(("alias",), True))
         evidence.course[start] = now

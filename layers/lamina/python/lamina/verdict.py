@@ -1,17 +1,19 @@
 """Is the new release harmful? From the minutes of a fleet to a verdict that a person can defend.
 
-``evidence`` weighs what was seen; here it is decided, said in words, and turned into what comes next. Pure: the same
-minutes give the same verdict, however often they are judged.
+``evidence`` weighs what was seen, ``guard`` what the functions without the release say of the same minutes; here it is
+decided and turned into what comes next. Pure: the same minutes give the same verdict, however often they are judged.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
+from lamina import wording
+from lamina.course import Point, trace
 from lamina.evidence import (
     ENOUGH,
     MINUTE,
@@ -29,6 +31,8 @@ from lamina.evidence import (
     gather,
     total,
 )
+from lamina.guard import Stretch, Surroundings
+from lamina.plain import camel, plain
 
 __all__ = [
     "Calibration",
@@ -38,6 +42,7 @@ __all__ = [
     "Observed",
     "Point",
     "Rules",
+    "Stretch",
     "Verdict",
     "calibrate",
     "closed",
@@ -50,6 +55,8 @@ Kind = Literal["harmful", "safe", "undecided"]
 Next = Literal["wait", "advance", "promote", "restore", "rollback", "hold"]
 
 _LATE = timedelta(minutes=3)
+_FEW = 4
+"""At most one in so many functions that were invoked is put back on its own; more, and the release is the trouble."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,8 @@ class FunctionVerdict:
 
     ``ln_e`` is its largest evidence so far, in nats. ``threshold`` is what that must reach: ln(1/alpha), more where its
     past was noisy, and ln(n) more among the n functions of its wave, so that alpha holds for all of them together.
+    ``first`` and ``last`` are its first and last minute that count, ``excluded`` how many are left out because the
+    environment was bad. ``put_back``: it does not have the release any more.
     """
 
     function: str
@@ -74,6 +83,10 @@ class FunctionVerdict:
     minutes: int
     dispersion: float
     note: str = ""
+    first: datetime | None = None
+    last: datetime | None = None
+    excluded: int = 0
+    put_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +98,19 @@ class Verdict:
         next: what follows: ``wait`` and ask again after ``pause`` minutes; ``advance`` to the next wave; ``promote``;
             ``restore`` only the functions in ``harmed``; ``rollback`` everything; ``hold`` and tell someone.
         reason: why, in words.
-        ln_e: the fleet's largest evidence so far, in nats; harmful from ``threshold`` on.
+        ln_e: the fleet's largest evidence so far, in nats; harmful from ``threshold`` on. Without functions that were,
+            or are to be, put back on their own.
         p_value: min(1, 1/E), valid at any time.
         canary, control: counts of the cohort that the bounds speak of; the control's are brought to the canary's mix.
         upper: upper bound of the canary's error rate. lower: lower bound of the control's. Safe when they differ by at
             most the tolerance.
         minutes: closed minutes in which that cohort was invoked.
         unattributed: harm was seen only against history or a ceiling, where a cause outside the release looks alike.
-        environment: functions without the release turned bad as well.
+        environment: harm was seen, but functions without the release turned bad as well, or are still to be heard.
         harmed: functions harmful by their own evidence, and not put back yet.
         pause: minutes until it is worth asking again.
+        first, last: the first and last minute that counts.
+        excluded: minutes that do not count beside a history, because functions without the release were bad in them.
     """
 
     kind: Kind
@@ -113,50 +129,13 @@ class Verdict:
     environment: bool = False
     harmed: tuple[str, ...] = ()
     pause: int = 1
+    first: datetime | None = None
+    last: datetime | None = None
+    excluded: tuple[Stretch, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """The verdict as plain JSON data with camelCase keys."""
-        return {_camel(name): _plain(getattr(self, name)) for name in self.__slots__}
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One closed minute of a rollout, all functions taken together.
-
-    ``control`` counts what it is compared with: an alias's stable version; of a frozen history, which has no minute of
-    its own here, as many invocations as the canary had. Its errors are then rounded, and ``control_rate`` is exact.
-    """
-
-    start: datetime
-    canary: Counts
-    control: Counts
-    ln_e: float
-    threshold: float
-    control_rate: float | None = None
-
-    @property
-    def usual(self) -> float | None:
-        """The control's error rate; None where there was nothing to compare with."""
-        if not self.control.invocations:
-            return None
-        return self.control.rate if self.control_rate is None else self.control_rate
-
-    def to_json(self) -> dict[str, object]:
-        """The point as plain JSON data with camelCase keys."""
-        values = {_camel(name): _plain(getattr(self, name)) for name in self.__slots__}
-        return values | {"start": self.start.isoformat()}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Point:
-        """The inverse of ``to_json``."""
-        return cls(
-            start=datetime.fromisoformat(data["start"]),
-            canary=Counts(**data["canary"]),
-            control=Counts(**data["control"]),
-            ln_e=data["lnE"],
-            threshold=data["threshold"],
-            control_rate=data.get("controlRate"),
-        )
+        return {camel(name): plain(getattr(self, name)) for name in self.__slots__}
 
 
 def closed(minutes: Iterable[Minute], now: datetime, timeout_seconds: float) -> tuple[Minute, ...]:
@@ -199,35 +178,51 @@ def judge(
         guard: functions of the same fleet without the candidate, each against its own history over the same time.
             When they turn bad too, harm that only history shows is not blamed on the release.
     """
-    evidence = gather(observed, rules)
-    tracks = [track for track in evidence.tracks if not track.seen.put_back]
+    around = Surroundings.of(guard, rules)
+    everything = gather([around.without_bad(seen) for seen in observed], rules)
+    tracks = [track for track in everything.tracks if not track.seen.put_back]
     floor = math.log(1 / rules.alpha)
+    blamed = [t for t in everything.tracks if t.harmful and around.speak_for([t], t.crossed, now)]
+    fresh = [track for track in blamed if not track.seen.put_back]
+    invoked = [track for track in everything.tracks if total(track.canary).invocations]
+    few = bool(blamed) and len(blamed) * _FEW <= len(invoked)
+    evidence = gather([t.seen for t in everything.tracks if t not in blamed], rules) if few else everything
+    loud = [track for track in evidence.tracks if track.harmful] or evidence.tracks
     live = evidence.live_peak >= floor
-    suspicious = evidence.peak >= floor or any(track.harmful for track in tracks)
-    environment = suspicious and not live and gather(guard, rules).peak >= floor
-    harmed = [track for track in tracks if track.harmful and (track.control == "alias" or not environment)]
+    enough = evidence.peak >= floor
+    heard = enough and (live or around.speak_for(loud, evidence.crossed, now))
     canary = Bounds(first_cohort(tracks), rules)
     calm = next((bounds for bounds in (canary, Bounds(tracks, rules)) if bounds.safe(rules)), None)
     shown = calm or canary
 
     kind: Kind = "undecided"
     step: Next
-    wait = 1
-    if evidence.peak >= floor and not environment:
+    wait, environment = 1, False
+    if heard or (fresh and not few):
         kind, step = "harmful", "rollback"
-        reason = _harm(evidence, floor, live)
-    elif environment:
-        step = "hold"
+        live = live or any(track.control == "alias" for track in fresh)
+        reason = wording.harm(evidence, floor, live)
+    elif fresh:
+        step, reason = "restore", wording.alone(fresh, len(invoked) - len(blamed))
+    elif enough or any(track.harmful and track not in blamed for track in tracks):
+        environment, step = True, "wait"
         reason = (
-            f"{_evidence(evidence, floor)} But functions without this release turned bad at the same time, so the "
-            "trouble is not the release's."
+            f"{wording.strength(evidence, floor)} Only the past speaks against the release; before it is blamed, the "
+            "functions without it are heard, which do not show yet whether they fail alike."
         )
-    elif harmed:
-        step = "restore"
-        reason = f"{_names(harmed)} {'is' if len(harmed) == 1 else 'are'} harmed: {_worst(harmed)}; the others are not."
     else:
+        environment = bool(around.bad) and _suspicious(observed, rules, floor)
         kind = "safe" if calm else "undecided"
-        step, reason, wait = _patience(tracks, rules, now, last, calm is not None, shown, evidence.current)
+        missed = max((around.excluded(seen) for seen in observed), default=0)
+        step, reason, wait = _patience(tracks, rules, now, last, calm is not None, shown, evidence.current, missed)
+        if around.ongoing and step in ("advance", "promote") and any(track.control != "alias" for track in tracks):
+            step, wait = _sit_out(tracks, rules, now)
+        if environment:
+            reason = f"{around.words()}: the trouble is not the release's, and these minutes do not count. {reason}"
+        elif around.ongoing:
+            reason = f"{around.words()}: nothing can be learned from these minutes. {reason}"
+    minutes = sorted(m.start for track in evidence.tracks for m in track.canary if m.invocations)
+    among = {m.start for seen in observed if seen.control != "alias" for m in seen.canary if m.invocations}
     return Verdict(
         kind=kind,
         next=step,
@@ -240,15 +235,27 @@ def judge(
         upper=shown.upper,
         lower=shown.lower,
         minutes=shown.minutes,
-        functions=tuple(_function(track, rules) for track in evidence.tracks),
+        functions=tuple(
+            _function(track, rules, around.excluded(seen))
+            for track, seen in zip(everything.tracks, observed, strict=True)
+        ),
         unattributed=kind == "harmful" and not live,
         environment=environment,
-        harmed=tuple(track.seen.function for track in harmed),
+        harmed=tuple(track.seen.function for track in fresh),
         pause=wait,
+        first=minutes[0] if minutes else None,
+        last=minutes[-1] if minutes else None,
+        excluded=around.stretches(among),
     )
 
 
-def _function(track: Track, rules: Rules) -> FunctionVerdict:
+def _suspicious(observed: Sequence[Observed], rules: Rules, floor: float) -> bool:
+    """Whether the release would look harmful if the environment were not looked at."""
+    evidence: Evidence = gather(observed, rules)
+    return evidence.peak >= floor or any(track.harmful and not track.seen.put_back for track in evidence.tracks)
+
+
+def _function(track: Track, rules: Rules, excluded: int) -> FunctionVerdict:
     bounds = Bounds([track], rules)
     kind: Kind = "undecided"
     if track.harmful:
@@ -260,6 +267,7 @@ def _function(track: Track, rules: Rules) -> FunctionVerdict:
         note = f"history too short to calibrate ({track.calibration.windows} windows); ln(1/alpha) is used"
     elif track.control == "none":
         note = f"no control; compared with a ceiling of {rules.p_max:.0%}"
+    minutes = [m.start for m in track.canary if m.invocations]
     return FunctionVerdict(
         function=track.seen.function,
         kind=kind,
@@ -275,17 +283,43 @@ def _function(track: Track, rules: Rules) -> FunctionVerdict:
         minutes=bounds.minutes,
         dispersion=track.calibration.dispersion,
         note=note,
+        first=minutes[0] if minutes else None,
+        last=minutes[-1] if minutes else None,
+        excluded=excluded,
+        put_back=track.seen.put_back,
     )
 
 
 def _p_value(ln_e: float) -> float:
-    return math.exp(-max(0.0, ln_e))
+    """min(1, 1/E); never below 1e-99, because DynamoDB knows no smaller numbers."""
+    return math.exp(-min(max(0.0, ln_e), 99 * math.log(10)))
+
+
+def _elapsed(tracks: Sequence[Track], now: datetime) -> float:
+    """Minutes since the first functions got the release."""
+    return (now - min(track.seen.since for track in first_cohort(tracks))) / MINUTE
+
+
+def _sit_out(tracks: Sequence[Track], rules: Rules, now: datetime) -> tuple[Next, int]:
+    """What to do while the environment is bad: wait for its end, as long as a watch may be extended."""
+    elapsed = _elapsed(tracks, now)
+    return ("wait", pause(elapsed, rules)) if elapsed < rules.extend_minutes else ("hold", 1)
 
 
 def _patience(
-    tracks: Sequence[Track], rules: Rules, now: datetime, last: bool, safe: bool, shown: Bounds, ln_e: float
+    tracks: Sequence[Track],
+    rules: Rules,
+    now: datetime,
+    last: bool,
+    safe: bool,
+    shown: Bounds,
+    ln_e: float,
+    missed: int,
 ) -> tuple[Next, str, int]:
-    """What to do when nothing speaks against the release: go on, wait, or give up waiting."""
+    """What to do when nothing speaks against the release: go on, wait, or give up waiting.
+
+    ``missed`` are minutes with traffic that do not count: a wave that has them is not idle.
+    """
     onward: Next = "promote" if last else "advance"
     by_default: Next = onward if rules.on_no_traffic == "promote" else rules.on_no_traffic
     if not tracks:
@@ -296,13 +330,13 @@ def _patience(
     complete = max(track.seen.since for track in wave)
     wave_minutes = len({m.start for track in wave for m in track.canary if m.invocations and m.start >= complete})
     wave_elapsed = (now - complete) / MINUTE
-    elapsed = (now - min(track.seen.since for track in first_cohort(tracks))) / MINUTE
-    idle = wave_minutes < rules.min_minutes and wave_elapsed >= rules.max_minutes
-    rates = _rates(shown, rules)
-    if wave_minutes < rules.min_minutes and not idle:
+    elapsed = _elapsed(tracks, now)
+    idle = wave_minutes + missed < rules.min_minutes and wave_elapsed >= rules.max_minutes
+    rates = wording.rates(shown, rules)
+    if wave_minutes < rules.min_minutes and not idle and (not missed or elapsed < rules.extend_minutes):
         have = f"{wave_minutes} of {rules.min_minutes} minutes with traffic"
-        return "wait", f"{rates} The {_cohort(newest)} has {have} so far.", 1
-    unknown = f" The {_cohort(newest)} had hardly any traffic; about it little is known." if idle else ""
+        return "wait", f"{rates} The {wording.cohort(newest)} has {have} so far.", 1
+    unknown = f" The {wording.cohort(newest)} had hardly any traffic; about it little is known." if idle else ""
     if safe:
         return onward, rates + unknown, 1
     if elapsed < rules.extend_minutes:
@@ -314,104 +348,3 @@ def _patience(
     if invocations >= ENOUGH and ln_e <= 1e-9:
         return onward, f"{over} {rates} No evidence speaks against the release (ln E = {ln_e:.1f}).", 1
     return "hold", f"{over} {rates} That is too little to go on, and too little to go back.", 1
-
-
-def trace(observed: Sequence[Observed], rules: Rules) -> tuple[Point, ...]:
-    """The course of a rollout, minute by minute, as it is drawn."""
-    evidence = gather(observed, rules)
-    canary: dict[datetime, Counts] = {}
-    control: dict[datetime, tuple[int, float]] = {}
-    for track in evidence.tracks:
-        usual = total(track.past).rate
-        for m in track.canary:
-            canary[m.start] = canary.get(m.start, Counts()) + total([m])
-        compared = [(m.start, m.invocations, usual * m.invocations) for m in track.canary if track.past]
-        if track.control == "alias":
-            compared = [(m.start, m.invocations, float(min(m.errors, m.invocations))) for m in track.baseline]
-        for start, invocations, errors in compared:
-            n, x = control.get(start, (0, 0.0))
-            control[start] = (n + invocations, x + errors)
-    points, ln_e = [], 0.0
-    for start in sorted(canary.keys() | control.keys()):
-        ln_e = evidence.course.get(start, ln_e)
-        n, x = control.get(start, (0, 0.0))
-        points.append(
-            Point(
-                start=start,
-                canary=canary.get(start, Counts()),
-                control=Counts(n, round(x)),
-                control_rate=x / n if n else None,
-                ln_e=ln_e + evidence.offset,
-                threshold=math.log(1 / rules.alpha) + evidence.offset,
-            )
-        )
-    return tuple(points)
-
-
-# --- words
-
-
-def _cohort(number: int) -> str:
-    return f"wave {number}" if number else "canary"
-
-
-def _names(tracks: Sequence[Track]) -> str:
-    names = [track.seen.function for track in tracks]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _worst(tracks: Sequence[Track]) -> str:
-    versus = {"alias": "in the same minutes on the old release", "history": "in its own history"}
-    worst = sorted(tracks, key=lambda track: -track.process.peak)[:3]
-    return "; ".join(
-        f"{track.seen.function} failed {total(track.canary)}"
-        + (f", against {total(track.baseline)} {versus[track.control]}" if track.control in versus else "")
-        for track in worst
-    )
-
-
-def _evidence(evidence: Evidence, floor: float) -> str:
-    return (
-        f"The evidence is {evidence.peak + evidence.offset:.1f} nats, with {floor + evidence.offset:.1f} needed: "
-        f"a harmless release would ever look this bad {_odds(evidence.peak)}."
-    )
-
-
-def _odds(ln_e: float) -> str:
-    times = f"{int(math.exp(ln_e)):,}" if ln_e < math.log(1e6) else "a million"
-    return f"at most once in {times} rollouts"
-
-
-def _harm(evidence: Evidence, floor: float, live: bool) -> str:
-    loud = [track for track in evidence.tracks if track.harmful] or evidence.tracks
-    text = f"{_worst(loud)}. {_evidence(evidence, floor)}"
-    if not live:
-        text += " Only the past was there to compare with, so something else may have changed at the same time."
-    return text
-
-
-def _rates(bounds: Bounds, rules: Rules) -> str:
-    if not bounds.canary.invocations:
-        return "The new release has not been invoked yet."
-    against = f"the old one {bounds.control}" if bounds.control.invocations else "and there is nothing to compare with"
-    added = bounds.upper - bounds.lower
-    return (
-        f"The new release failed {bounds.canary}, {against}; it adds at most {max(0.0, added):.2%} of errors "
-        f"(tolerance {rules.tolerance:.2%})."
-    )
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(word.capitalize() for word in rest)
-
-
-def _plain(value: object) -> object:
-    """A value as JSON data: dataclasses by their fields, tuples as lists, numbers finite and short."""
-    if isinstance(value, Counts):
-        return {"invocations": value.invocations, "errors": value.errors}
-    if isinstance(value, FunctionVerdict):
-        return {_camel(name): _plain(getattr(value, name)) for name in value.__slots__}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return float(f"{value:.9g}") if isinstance(value, float) else value

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 class ConfirmEvent(Model):
-    """What the rollback state machine hands to Confirm."""
+    """What the rollback state machine hands to Confirm; `functions` are those to look at, none means all."""
 
     rollout: str
+    functions: tuple[str, ...] = ()
     now: datetime
 
 
@@ -48,7 +49,8 @@ def run(event: ConfirmEvent, reach: Gateways) -> Confirmed:
     good: list[Entry] = []
     bad: list[Entry] = []
     for entry in reach.rollouts.entries(event.rollout):
-        if entry.status in (EntryStatus.PLANNED, EntryStatus.LEFT_ALONE):
+        asked = not event.functions or entry.function in event.functions
+        if not asked or entry.status in (EntryStatus.PLANNED, EntryStatus.LEFT_ALONE):
             continue
         checked = _check(rollout, entry, reach)
         if checked != entry:

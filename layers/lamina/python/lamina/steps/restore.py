@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from lamina.steps.changing import bring, put_back
 from lamina.steps.enroll import survey
 
 if TYPE_CHECKING:
+    from lamina.gateways.executions import Executions
     from lamina.gateways.functions import Functions
     from lamina.gateways.registry import Layers
     from lamina.gateways.rollouts import Rollouts
@@ -41,7 +42,10 @@ class RestoreEvent(Model):
 
 
 class Restored(Model):
-    """How far the restoring is. `rollout` is None if there was nothing to do; `target` is a release a person chose."""
+    """How far the restoring is. `rollout` is None if there was nothing to do; `target` is a release a person chose.
+
+    `functions` are those that were to be put back on their own; empty where it is about the whole rollout.
+    """
 
     rollout: str | None
     restored: int = 0
@@ -49,6 +53,7 @@ class Restored(Model):
     pending: int = 0
     target: int | None = None
     cause: str = ""
+    functions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Gateways:
     functions: Functions
     rollouts: Rollouts
     layers: Layers
+    executions: Executions
 
 
 def run(
@@ -73,6 +79,8 @@ def run(
         NothingToRestore: there is no release to go back to.
     """
     request = parse(event.input)
+    if isinstance(request, UndoRollout) and request.functions:
+        return _undo_some(request, reach, time_left)
     if isinstance(request, UndoRollout):
         return _undo(request, event, reach, time_left)
     mine = reach.rollouts.get(event.execution.rsplit(":", 1)[1])
@@ -99,19 +107,40 @@ def _undo(request: UndoRollout, event: RestoreEvent, reach: Gateways, time_left:
     rollout = _close(request, reach)
     if rollout is None:
         return Restored(rollout=None)
+    if rollout.question is not None:
+        # Nobody needs to answer any more, and the rollout's execution need not wait for it.
+        reach.executions.decline(rollout.question.token, request.text)
     touched = [entry for entry in reach.rollouts.entries(rollout.rollout) if entry.status in TOUCHED]
+    return _put_back(rollout, touched, reach, time_left)
+
+
+def _undo_some(request: UndoRollout, reach: Gateways, time_left: Callable[[], bool]) -> Restored:
+    """Put some functions back while the rollout stays open: their entries say why, and Attach passes them over."""
+    rollout = reach.rollouts.get(request.rollout)
+    if rollout is None or rollout.status is not RolloutStatus.OPEN:
+        return Restored(rollout=None)
+    touched = [
+        entry.model_copy(update={"reason": request.text[:500]})
+        for entry in reach.rollouts.entries(rollout.rollout)
+        if entry.function in request.functions and entry.status in TOUCHED
+    ]
+    done = _put_back(rollout, touched, reach, time_left)
+    return done.model_copy(update={"functions": request.functions})
+
+
+def _put_back(rollout: Rollout, entries: Sequence[Entry], reach: Gateways, time_left: Callable[[], bool]) -> Restored:
     done: list[Entry] = []
-    for entry in touched:
+    for entry in entries:
         if not time_left():
             break
         restored = put_back(entry, rollout.candidate.arn, reach.functions)
         try:
-            reach.rollouts.note(rollout.rollout, restored, RolloutStatus.ROLLING_BACK)
+            reach.rollouts.note(rollout.rollout, restored, rollout.status)
         except RolloutClosed:
-            # Two rollbacks of one rollout may run at once; the other has brought it to its end.
+            # Two rollbacks of one rollout may run at once; the other has taken it over, or brought it to its end.
             return Restored(rollout=None)
         done.append(restored)
-    return _restored(rollout, done, len(touched) - len(done), None)
+    return _restored(rollout, done, len(entries) - len(done), None)
 
 
 def _close(request: UndoRollout, reach: Gateways) -> Rollout | None:
