@@ -66,7 +66,7 @@ def accused(
     log: str, *changes: tuple[str, str | None, str | None], requires: Mapping[str, set[str]] | None = None,
     modules: Mapping[str, tuple[str, ...]] | None = None, imports: tuple[str, ...] = (),
 ) -> dict[str, float]:  # fmt: skip
-    found = suspects(parse_errors([log]), changes, MODULES if modules is None else modules, requires or {}, imports)
+    found = suspects(parse_errors([log], imports), changes, MODULES if modules is None else modules, requires or {})
     assert all(CERTAIN_ENOUGH <= suspect.confidence <= 1 or len(changes) > 1 for suspect in found)
     return {suspect.package: suspect.confidence for suspect in found}
 
@@ -145,7 +145,7 @@ def test_a_log_tail_holds_several_failures_and_much_else() -> None:
 def test_httpx_is_suspected_through_openai_which_depends_on_it() -> None:
     changes = ("httpx", "0.27.2", "0.28.0")
     assert accused(HTTPX, changes, requires=OPENAI)["httpx"] > 0.8
-    (suspect,) = suspects(parse_errors([HTTPX]), [changes], MODULES, OPENAI, ["openai"])
+    (suspect,) = suspects(parse_errors([HTTPX], ["openai"]), [changes], MODULES, OPENAI)
     assert "openai depends on it, and the traceback names it" in suspect.why
     assert suspect.samples == (parse_errors([HTTPX])[0].sample,)
 
@@ -219,6 +219,63 @@ def test_an_interface_error_in_own_code_points_at_what_it_imports() -> None:
     assert accused(log, *changes, imports=("json",)) == {}
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "imports", "expected"),
+    [
+        ("'Session' object has no attribute 'grab'", "s.grab()", ("requests.Session", "urllib3.util"), "requests"),
+        ("Retry() got an unexpected keyword 'methods'", "x(methods=1)", ("requests", "urllib3.util.Retry"), "urllib3"),
+        ("'NoneType' object is not callable", "return requests.grab(url)", ("requests", "urllib3"), "requests"),
+        ("'NoneType' object is not callable", "return it()", ("requests", "urllib3"), None),
+        ("'NoneType' object is not callable", "return it()", ("requests", "urllib3", "idna", "certifi"), ""),
+    ],
+    ids=["class", "call", "line", "either", "any of many"],
+)
+def test_names_in_the_message_and_in_the_line_that_failed_tell_which_of_the_imports_it_was(
+    error: str, code: str, imports: tuple[str, ...], expected: str | None
+) -> None:
+    log = (
+        f"[ERROR] TypeError: {error}\rTraceback (most recent call last):\r"
+        f'\xa0\xa0File "/var/task/app.py", line 3, in handler\r\xa0\xa0\xa0\xa0{code}\n'
+    )
+    changes = [(name, "1.0.0", "2.0.0") for name in ("requests", "urllib3", "idna", "certifi")]
+    found = accused(log, *changes, imports=imports, modules={})
+    assert (list(found) or [""])[0] == (expected or ("requests" if expected is None else ""))
+    assert len(found) == {None: 2, "": 0}.get(expected, 1)
+
+
+def test_what_one_function_imports_says_nothing_of_another_one_s_errors() -> None:
+    log = (
+        "[ERROR] AttributeError: 'Session' object has no attribute 'grab'\rTraceback (most recent call last):\r"
+        '\xa0\xa0File "/var/task/app.py", line 3, in handler\r\xa0\xa0\xa0\xa0session.grab()\n'
+    )
+    records = [*parse_errors([log], ["json"]), *parse_errors([], ["requests"])]
+    assert suspects(records, [("requests", "2.31.0", "3.0.0")], MODULES, {}) == ()
+
+
+def test_whoever_dropped_a_package_is_blamed_for_its_absence() -> None:
+    gone = "[ERROR] Runtime.ImportModuleError: Unable to import module 'app': No module named 'six'\r"
+    changes = (("python-dateutil", "2.8.2", "2.9.0"), ("idna", "3.6", "3.7"), ("six", "1.16.0", None))
+    (found,) = suspects(
+        parse_errors([gone]), changes, {"six": ("six",)}, {"python-dateutil": {"six"}, "requests": {"six"}}
+    )
+    assert found.package == "python-dateutil"
+    assert found.why == "the error names six; python-dateutil needed it and does no longer"
+
+
+def test_the_same_error_has_the_same_signature_whatever_its_numbers() -> None:
+    first, second, other = parse_errors(
+        [
+            "[ERROR] KeyError: order 4711 of 6f9619ff-8b86-d011-b42d-00cf4fc964ff at 0x7f00\r",
+            "[ERROR] KeyError: order 12 of 00000000-8b86-d011-b42d-00cf4fc964ff at 0x8a11\r",
+            "[ERROR] KeyError: another\r",
+        ]
+    )
+    assert first.signature == second.signature != other.signature
+    assert (
+        parse_errors([NUMPY])[0].signature != parse_errors([NUMPY.replace("numpy/__init__", "numpy/core")])[0].signature
+    )
+
+
 def test_modules_and_packages_may_have_different_names() -> None:
     log = NUMPY.replace("numpy", "yaml")
     assert list(accused(log, ("PyYAML", "5.4", "6.0"), modules={"pyyaml": ("yaml", "_yaml")})) == ["PyYAML"]
@@ -232,6 +289,40 @@ def test_node_packages_are_found_by_their_folder() -> None:
     found = accused(NODE, ("@acme/pool", "1.0.0", "2.0.0"), ("left-pad", "1.1.0", "1.2.0"), modules={})
     # The innermost frame comes first in Node, and there it is the function's own call that is outermost.
     assert list(found) == ["@acme/pool"]
+
+
+def node(error: str, message: str, *frames: str, **more: str) -> str:
+    told = {"errorType": error, "errorMessage": message, "stack": [f"{error}: {message}", *frames], **more}
+    return "2024-07-01T12:00:00.000Z\t5b1a\tERROR\tInvoke Error \t" + json.dumps(told)
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        (node("Runtime.ImportModuleError", "Error: Cannot find module 'left-pad'\nRequire stack:\n- /var/task/a.js"),
+         "left-pad"),
+        (node("Runtime.UserCodeSyntaxError", "SyntaxError: The requested module '@acme/pool/fast' does not provide an "
+              "export named 'fetchAll'"), "@acme/pool"),
+        (node("Error", 'Package subpath \'./lib\' is not defined by "exports" in '
+              "/opt/nodejs/node_modules/left-pad/package.json", "    at Object.<anonymous> (/var/task/index.js:1:1)"),
+         "left-pad"),
+        (node("TypeError", "(0 , left_pad_1.pad) is not a function", "    at handler (/var/task/index.js:3:9)"),
+         "left-pad"),
+        (node("TypeError", "boom", "    at parse (/opt/nodejs/node_modules/express/node_modules/qs/lib/parse.js:3:9)",
+              "    at handler (/var/task/index.js:3:9)"), "express/node_modules/qs"),
+        (node("TypeError", "boom", "    at parse (/opt/nodejs/node_modules/qs/lib/parse.js:3:9)",
+              "    at handler (/var/task/index.js:3:9)"), None),
+    ],
+    ids=["missing", "export", "subpath", "compiled", "a copy further down", "another copy"],
+)  # fmt: skip
+def test_what_node_says_of_a_package_leads_to_it(log: str, expected: str | None) -> None:
+    places = {"left-pad": "left-pad", "@acme/pool": "@acme/pool", "qs": "qs", "express/node_modules/qs": "qs"}
+    changes = [(place, "1.0.0", "2.0.0") for place in places if place != "qs"]
+    found = accused(
+        log, *changes, modules={place: (name,) for place, name in places.items()},
+        imports=("left-pad", "@acme/pool/fast", "express"),
+    )  # fmt: skip
+    assert list(found) == ([expected] if expected else [])
 
 
 def test_at_most_three_different_samples_are_kept() -> None:
@@ -250,13 +341,12 @@ def test_any_text_is_survived(messages: list[str]) -> None:
         *(f"[ERROR] {m}" for m in messages),
         *(f'[ERROR] A: {m}\rTraceback (most recent call last):\r  File "{m}", line 1, in {m}' for m in messages),
     ]
-    records = parse_errors(logs)
+    records = parse_errors(logs, messages)
     found = suspects(
         records,
         [("numpy", "1", "2"), *((m, m, m) for m in messages)],
         {m: (m,) for m in messages},
         {m: {m} for m in messages},
-        messages,
     )
     assert all(0 <= suspect.confidence <= 1 and isinstance(suspect, Suspect) for suspect in found)
     json.dumps([record.sample for record in records]).encode()

@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from lamina.lock import Pin
 from lamina.model import HeldBack
-from lamina.policy import ceiling, constraints, cutoff, young
+from lamina.policy import ceiling, constraints, cutoff, withheld, young
 from lamina.versions import Kind, kind_of_change
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -92,6 +92,32 @@ def test_frozen_packages_stay_free_ones_are_left_out_and_held_back_versions_are_
         "elsewhere!=3",
         "ignored==1.0",
     )
+
+
+def test_as_large_steps_are_held_back_with_the_version_that_did_harm_unless_they_came_later() -> None:
+    bad = HeldBack(package="x", version="2.2.1", above="1.26.15", as_of=NOW, since=NOW, reason="broke it")
+    later = NOW + timedelta(days=1)
+    there = [
+        *(("1.26.15", NOW), ("1.26.18", NOW), ("1.27.0", NOW), ("2.0.0", NOW), ("2.0.1", later), ("2.1.0", None)),
+        *(("2.2.1", NOW), ("2.2.2", NOW), ("3.0.0", NOW)),
+    ]
+
+    found = withheld([bad], {"x": there, "y": [("2.0.0", NOW)]})
+
+    assert [held.version for held in found] == ["2.2.1", "2.0.0", "2.1.0"]
+    assert found[1].reason == "it is as large a step as 2.2.1, which did harm: broke it"
+    assert withheld([bad.model_copy(update={"above": None})], {"x": there}) == (bad.model_copy(update={"above": None}),)
+
+
+@given(st.lists(versions, max_size=8), versions, versions)
+def test_nothing_that_was_there_before_and_nothing_newer_is_ever_withheld(
+    there: list[str], above: str, version: str
+) -> None:
+    bad = HeldBack(package="x", version=version, above=above, as_of=NOW, since=NOW, reason="broke it")
+
+    others = withheld([bad], {"x": [(one, NOW) for one in [*there, "nonsense"]]})[1:]
+
+    assert all(Version(above) < Version(held.version) < Version(version) for held in others)
 
 
 def test_the_cooldown_is_exact_to_the_moment() -> None:

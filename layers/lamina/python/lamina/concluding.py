@@ -39,7 +39,7 @@ def conclude(said: LayerOutcome, promoted: int | None, rollout: Rollout | None) 
         return said.model_copy(update={"before": promoted, "promoted": promoted})
     outcome = _STATUS.get(rollout.status, Outcome.FAILED)
     stopped = outcome is not Outcome.PROMOTED
-    judged = rollout.cause_kind in ("harmful", "undecided")
+    judged = rollout.cause_kind in ("harmful", "undecided", "alarm")
     return said.model_copy(
         update={
             "outcome": outcome,
@@ -51,6 +51,19 @@ def conclude(said: LayerOutcome, promoted: int | None, rollout: Rollout | None) 
             "message": rollout.cause if stopped else "",
         }
     )
+
+
+def with_rest(outcome: LayerOutcome, rest: LayerOutcome) -> LayerOutcome:
+    """The outcome of a first attempt with what became of the rest of the update; both concluded.
+
+    A rest in which nothing was left to update is none.
+    """
+    if rest.outcome is Outcome.UP_TO_DATE:
+        said = f"{outcome.message} Apart from what is held back, nothing is left to update.".strip()
+        return outcome.model_copy(update={"then": None, "message": said})
+    # Without a rollout of its own the first attempt does not know what was promoted before the second moved that.
+    before = outcome.before if outcome.rollout is not None else rest.before
+    return outcome.model_copy(update={"then": rest, "before": before})
 
 
 def all_well(outcomes: Sequence[LayerOutcome], refused: Sequence[Refusal]) -> bool:
@@ -69,7 +82,7 @@ def subject(outcomes: Sequence[LayerOutcome], refused: Sequence[Refusal]) -> str
     """A message's subject: what needs attention first. At most 100 characters, as SNS demands."""
     bad = [outcome for outcome in outcomes if outcome.outcome not in _GOOD]
     if bad or refused:
-        parts = [f"{outcome.variant} {_WORDS[outcome.outcome]}" for outcome in bad]
+        parts = [f"{outcome.variant} {_WORDS[outcome.outcome]}{_after(outcome)}" for outcome in bad]
         parts += [f"{refusal.layer} REFUSED" for refusal in refused]
         return f"Lamina: {'; '.join(parts)}"[:100]
     moved = [outcome.variant for outcome in outcomes if outcome.outcome is Outcome.PROMOTED]
@@ -97,16 +110,33 @@ def line(outcome: LayerOutcome) -> str:
         parts[0] += f", on version {outcome.promoted}"
     if outcome.summary:
         parts.append(f"Changes: {outcome.summary}.")
-    if outcome.culprits:
-        parts.append(f"Caused by {', '.join(outcome.culprits)}.")
-    if outcome.held_back:
-        parts.append(
-            "Held back from now on: " + ", ".join(f"{n} {v}" for n, v in sorted(outcome.held_back.items())) + "."
-        )
+    parts += _blame(outcome)
     if outcome.advisories:
         parts.append(f"Still has {', '.join(outcome.advisories)}.")
     if outcome.unknown:
         parts.append(f"Advisories unknown: {outcome.unknown}.")
     if outcome.message:
         parts.append(outcome.message)
+    if outcome.then is not None:
+        parts += _rest(outcome.then)
     return ". ".join((parts[0], " ".join(parts[1:]))) if len(parts) > 1 else parts[0]
+
+
+def _blame(outcome: LayerOutcome) -> list[str]:
+    held = ", ".join(f"{name} {version}" for name, version in sorted(outcome.held_back.items()))
+    return [
+        *([f"Caused by {', '.join(outcome.culprits)}."] if outcome.culprits else []),
+        *([f"Held back from now on: {held}."] if held else []),
+    ]
+
+
+def _rest(rest: LayerOutcome) -> list[str]:
+    """What became of the rest, in sentences."""
+    what = f" ({rest.summary})" if rest.summary else ""
+    version = f" as version {rest.candidate}" if rest.candidate is not None else ""
+    told = [f"The rest{what} was tried again{version}: {_WORDS[rest.outcome]}.", *_blame(rest)]
+    return [*told, rest.message] if rest.message else told
+
+
+def _after(outcome: LayerOutcome) -> str:
+    return f", the rest {_WORDS[outcome.then.outcome]}" if outcome.then is not None else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MAX_MESSAGES = 1000
 MAX_LENGTH = 32_768
@@ -27,6 +27,7 @@ _API_ERRORS = frozenset(
         "ModuleNotFoundError",
         "NameError",
         "NotImplementedError",
+        "ReferenceError",
         "Runtime.ImportModuleError",
         "Runtime.UserCodeSyntaxError",
         "TypeError",
@@ -45,8 +46,11 @@ _NODE_ERROR = re.compile(
 )
 _PLATFORM = ("START RequestId:", "END RequestId:", "REPORT RequestId:", "INIT_REPORT", "[ERROR]", "[WARNING]", "[INFO]")
 _TRACEBACK = "Traceback (most recent call last):"
-_QUOTED = re.compile(r"['\"`]((?:@[\w.-]{1,100}/)?[A-Za-z_][\w.-]{0,199})['\"`]")
+_QUOTED = re.compile(r"['\"`]((?:@[\w.-]{1,100}/)?[A-Za-z_][\w.-]{0,199}(?:/[\w./-]{1,200})?)['\"`]")
 _DOTTED = re.compile(r"(?<![\w./'\"-])([A-Za-z_]\w{0,99}(?:\.\w{1,99})+)")
+_USED = re.compile(r"(?<![\w.])([A-Za-z_]\w{0,99})(?=[.(]|['\"`]? object\b)")
+_OPT = re.compile(r"/opt/[^()\s'\"`,:;]{1,500}")
+_VARYING = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,})*\b|\d+")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -62,12 +66,23 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class ErrorRecord:
-    """One failed invocation as its log tells it: frames outermost first, ``sample`` the cleaned text to show people."""
+    """One failed invocation as its log tells it.
+
+    ``frames`` are outermost first, ``sample`` is the cleaned text to show people, ``imports`` are the modules that the
+    function imports, as far as they are known.
+    """
 
     type: str
     message: str
     frames: tuple[Frame, ...]
     sample: str
+    imports: frozenset[str] = frozenset()
+
+    @property
+    def signature(self) -> tuple[str, str, str]:
+        """What is the same whenever the same thing goes wrong: type, message without numbers, innermost file."""
+        place = self.frames[-1].path if self.frames else ""
+        return self.type, _VARYING.sub("#", self.message)[:300], place
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +98,14 @@ class Suspect:
 # --- reading
 
 
-def parse_errors(log_messages: Iterable[str]) -> list[ErrorRecord]:
+def parse_errors(log_messages: Iterable[str], imports: Iterable[str] = ()) -> list[ErrorRecord]:
     """Finds the failed invocations in log messages: Python and Node, text and JSON format, timeouts and crashes.
 
     A message may be one log event or a whole log tail. Lines that a function logged itself are left out.
+
+    Args:
+        log_messages: of one function, if its imports are given.
+        imports: modules that the function imports, as ``imports.imported_modules`` finds them.
     """
     records: list[ErrorRecord] = []
     for number, message in enumerate(log_messages):
@@ -94,7 +113,8 @@ def parse_errors(log_messages: Iterable[str]) -> list[ErrorRecord]:
             break
         if isinstance(message, str):
             records.extend(_read(message[:MAX_LENGTH]))
-    return records[:MAX_MESSAGES]
+    modules = frozenset(imports)
+    return [replace(record, imports=modules) for record in records[:MAX_MESSAGES]]
 
 
 def _read(message: str) -> Iterator[ErrorRecord]:
@@ -210,12 +230,15 @@ class _Changes:
         self.requires = {canonical(name): {canonical(need) for need in needs} for name, needs in requires.items()}
         self.owners: dict[str, set[str]] = {}
         listed = {canonical(name): tops for name, tops in modules.items()}
-        for name in self.versions.keys() | listed.keys():
+        self.packages = self.versions.keys() | listed.keys()
+        for name in self.packages:
             for module in listed.get(name) or (name, name.replace("-", "_")):
                 self.owners.setdefault(module, set()).add(name)
 
     def owner(self, module: str) -> set[str]:
-        """The packages that a dotted module belongs to, by its longest known beginning."""
+        """The packages that a module belongs to: a dotted one by its longest known beginning, npm's by its package."""
+        if "/" in module:
+            module = "/".join(module.split("/")[: 2 if module.startswith("@") else 1])
         parts = module.split(".")[:12]
         for length in range(len(parts), 0, -1):
             found = self.owners.get(".".join(parts[:length]))
@@ -228,11 +251,25 @@ class _Changes:
         match = _LAYER.search(path)
         if not match:
             return set()
+        if "node_modules" in match[0]:
+            return self._of_place(path[match.end() :])
         parts = path[match.end() :].split("/")
-        if parts[0].startswith("@"):
-            return {canonical("/".join(parts[:2]))}
         inner = ".".join(re.sub(r"\.(?:py|pyc|[\w.-]*so)$", "", part) for part in parts)
         return self.owner(inner) or {canonical(parts[0].split(".")[0])}
+
+    def _of_place(self, path: str) -> set[str]:
+        """The npm package that a file in node_modules belongs to; a copy further down is another one's."""
+        *above, inner = path.split("/node_modules/")
+        name = "/".join(inner.split("/")[: 2 if inner.startswith("@") else 1])
+        place = canonical("/node_modules/".join((*above, name)))
+        return {place} if above or place in self.packages else self.owners.get(name, {place})
+
+    def instead_of(self, package: str) -> set[str]:
+        """The package, or, for one that is no longer there, those changed ones that needed it before."""
+        if self.versions[package][1] is not None:
+            return {package}
+        before = {name for name, needs in self.requires.items() if package in needs and name in self.versions}
+        return {name for name in before if self.versions[name][1] is not None} or {package}
 
     def distance(self, package: str, changed: str) -> int | None:
         """How many steps of requirements lead from a package to a changed one; None where none do, within three."""
@@ -266,7 +303,6 @@ def suspects(
     changes: Iterable[tuple[str, str | None, str | None]],
     modules: Mapping[str, Collection[str]],
     requires: Mapping[str, Collection[str]],
-    imports: Collection[str] = (),
 ) -> tuple[Suspect, ...]:
     """The changed packages that the errors point at, most likely first.
 
@@ -275,14 +311,13 @@ def suspects(
         changes: (package, old version or None, new version or None).
         modules: the top-level modules of each package of the release, changed or not; a dotted name for a share of a
             namespace. Modules that only the old version had may be added.
-        requires: the packages that each package depends on; may be empty.
-        imports: modules that the functions themselves import.
+        requires: the packages that each package depends on, or did in the old version; may be empty.
     """
     known = _Changes(tuple(changes), modules, requires)
     best: dict[str, _Clue] = {}
     samples: dict[str, list[tuple[float, str]]] = {}
     for record in records[:MAX_MESSAGES]:
-        clues = {name: clue for name, clue in _clues(record, known, imports).items() if name in known.versions}
+        clues = _holdable(_clues(record, known), known)
         loudest = max((clue.score for clue in clues.values()), default=0.0)
         for name, clue in clues.items():
             if clue.score < CERTAIN_ENOUGH or clue.score < 0.7 * loudest:
@@ -300,7 +335,20 @@ def suspects(
     return tuple(sorted(found, key=lambda suspect: (-suspect.confidence, suspect.package)))
 
 
-def _clues(record: ErrorRecord, known: _Changes, imports: Collection[str]) -> dict[str, _Clue]:
+def _holdable(clues: Mapping[str, _Clue], known: _Changes) -> dict[str, _Clue]:
+    """The clues about changed packages, with whoever dropped it in the place of one that is gone."""
+    found: dict[str, _Clue] = {}
+    for name, clue in clues.items():
+        if name not in known.versions:
+            continue
+        for other in known.instead_of(name):
+            mine = clue if other == name else _Clue(clue.score, f"{clue.why}; {other} needed it and does no longer")
+            if other not in found or found[other].score < mine.score:
+                found[other] = mine
+    return found
+
+
+def _clues(record: ErrorRecord, known: _Changes) -> dict[str, _Clue]:
     clues: dict[str, _Clue] = {}
 
     def note(package: str, score: float, why: str) -> None:
@@ -321,14 +369,32 @@ def _clues(record: ErrorRecord, known: _Changes, imports: Collection[str]) -> di
     if inside:
         _from_frames(record, inside, known, interface, note)
     elif interface and not deliberate:
-        mine = {package for module in imports for package in known.owner(module)} & known.versions.keys()
-        for package in mine:
-            note(
-                package,
-                0.35 if len(mine) == 1 else 0.3,
-                "the functions import it, and the error looks like a changed interface",
-            )
+        _from_imports(record, known, note)
     return clues
+
+
+def _from_imports(record: ErrorRecord, known: _Changes, note: Callable[[str, float, str], None]) -> None:
+    """The function's own code asked for something that is not there: was it of a package that it imports?"""
+    owners = {module: known.owner(module) & known.versions.keys() for module in record.imports}
+    mine = {package for packages in owners.values() for package in packages}
+    for package in mine:
+        # Of many, to suspect each would be to suspect none.
+        score = 0.35 if len(mine) == 1 else 0.3 if len(mine) <= 3 else 0.2
+        note(package, score, "the function imports it, and the error looks like a changed interface")
+    said = {_word(name) for name in (*_QUOTED.findall(record.message), *_USED.findall(record.message))}
+    used = {_word(name) for name in re.findall(r"[A-Za-z_]\w{0,99}", record.frames[-1].code if record.frames else "")}
+    for module, packages in owners.items():
+        name = _word(re.split(r"[./]", module)[-1])
+        for package in packages if len(name) > 2 else ():
+            if name in said:
+                note(package, 0.65, f"the function imports {module}, and the error names it")
+            elif name in used:
+                note(package, 0.5, f"the function imports {module}, and the line that failed uses it")
+
+
+def _word(name: str) -> str:
+    """A name as it is compared: compilers of JavaScript add numbers to the names of modules."""
+    return re.sub(r"_\d+$", "", name).replace("-", "").replace("_", "").lower()
 
 
 def _from_frames(
@@ -365,8 +431,8 @@ def _from_frames(
 
 def _named(message: str) -> Iterator[tuple[str, float]]:
     """Modules and files that a message names, with how much that tells."""
-    for match in re.finditer(r"\((/opt/[^()\s]{1,500})\)", message):
-        yield match[1], 0.9
+    for match in _OPT.finditer(message):
+        yield match[0], 0.9
     missing = re.search(r"No module named ['\"]([\w.]{1,200})['\"]", message)
     if missing:
         yield missing[1], 0.95

@@ -5,14 +5,14 @@ Every current pin becomes a floor, so that no cooldown and no conflict can ever 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from packaging.version import Version
 
 from lamina.lock import Pin
 from lamina.model import HeldBack
-from lamina.versions import Kind, is_calendar
+from lamina.versions import Kind, is_calendar, kind_of_change, older, valid
 
 
 def ceiling(version: str, allow: Kind) -> str | None:
@@ -59,6 +59,40 @@ def constraints(
         if held.package not in free and (current is None or current.version != held.version):
             lines.append(f"{held.package}!={held.version}")
     return tuple(sorted(set(lines)))
+
+
+def withheld(
+    held_back: Iterable[HeldBack], versions: Mapping[str, Iterable[tuple[str, datetime | None]]]
+) -> tuple[HeldBack, ...]:
+    """The held-back versions, and those that are held back with them.
+
+    That is what lies on the way to them, and is as large a step: where 1.4 to 2.3 did harm, 2.2 is no better guess, but
+    1.5 is no guess at all. What came after them is offered, since it may be the repair.
+
+    Args:
+        versions: package to its versions and when each came; None where nobody says, which counts as early.
+    """
+    found: list[HeldBack] = []
+    for held in held_back:
+        found.append(held)
+        why = f"it is as large a step as {held.version}, which did harm: {held.reason}"
+        found += [
+            held.model_copy(update={"version": version, "reason": why})
+            for version, came in versions.get(held.package, ())
+            if (came is None or held.as_of is None or came <= held.as_of) and _on_the_way(held, version)
+        ]
+    return tuple(found)
+
+
+def _on_the_way(held: HeldBack, version: str) -> bool:
+    above, ecosystem = held.above, held.ecosystem
+    return (
+        above is not None
+        and valid(ecosystem, version)
+        and older(ecosystem, above, version)
+        and older(ecosystem, version, held.version)
+        and kind_of_change(ecosystem, above, version) == kind_of_change(ecosystem, above, held.version)
+    )
 
 
 def cutoff(as_of: datetime, cooldown_days: int) -> datetime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field, RootModel
 
 from lamina.errors import NothingToRestore, RolloutClosed
-from lamina.model import Change, HeldBack, Model, Release
+from lamina.model import HeldBack, Model, Release
+from lamina.npmlock import package_of
 from lamina.rollout import ENDED, Rollout, RolloutStatus
 
 if TYPE_CHECKING:
@@ -85,8 +86,16 @@ def close(event: RollbackEvent, reach: Gateways) -> Held:
     if rollout.status in ENDED:
         return Held(held_back=rollout.held_back)
     release = reach.layers.release(rollout.variant, rollout.candidate.version)
-    held = _hold(culprits_of(rollout, release), release, rollout.cause, rollout.run, event.now)
-    reach.layers.hold_back(rollout.variant, held)
+    again = (
+        release is not None
+        and unattributed(rollout)
+        and reach.layers.doubted(rollout.variant, release.changes, rollout.rollout, event.now)
+    )
+    held = _hold(culprits_of(rollout, release, again=again), release, rollout.cause, rollout.run, event.now)
+    if held and not rollout.culprits and rollout.policy.bisect:
+        held = reach.layers.bisect(rollout.variant, held, rollout.rollout)
+    else:
+        reach.layers.hold_back(rollout.variant, held)
     if release is not None and rollout.kind == "update":
         reach.layers.record(release.model_copy(update={"status": "rolled_back"}))
     ending = {
@@ -101,28 +110,58 @@ def close(event: RollbackEvent, reach: Gateways) -> Held:
     return Held(held_back={entry.package: entry.version for entry in held})
 
 
-def culprits_of(rollout: Rollout, release: Release | None) -> tuple[str, ...]:
-    """The packages to hold back after a rollback.
+def unattributed(rollout: Rollout) -> bool:
+    """Whether a rollout was put back on evidence that cannot tell the release from whatever else happened then.
 
-    Named suspects, if the verdict was harm. Harm that a live control attributes to the release, with nobody to
-    blame in particular, holds back the whole update; harm seen against history alone, an error, or a person's wish
-    holds back nothing.
+    That is harm seen against history alone, with no error that points at a change, and a user's alarm.
     """
-    if rollout.cause_kind != "harmful":
+    if rollout.cause_kind == "alarm":
+        return True
+    weak = bool((rollout.verdict or {}).get("unattributed", True))
+    return rollout.cause_kind == "harmful" and not rollout.culprits and weak
+
+
+def culprits_of(rollout: Rollout, release: Release | None, *, again: bool) -> tuple[str, ...]:
+    """The packages that may have made a rollback necessary.
+
+    Named suspects, if the verdict was harm; with nobody to blame in particular, the whole update. What is unattributed
+    holds back nothing at first, since bad luck may have met a good release; the second time is no luck. An error, or a
+    person's wish, holds back nothing.
+
+    Args:
+        again: whether the same changes were put back before, and that was unattributed as well.
+    """
+    if rollout.cause_kind not in ("harmful", "alarm") or (unattributed(rollout) and not again):
         return ()
-    if rollout.culprits:
-        return rollout.culprits
-    unattributed = bool((rollout.verdict or {}).get("unattributed", True))
-    return () if unattributed or release is None else tuple(change.package for change in release.changes)
+    return rollout.culprits or _whole(rollout, release)
+
+
+def _whole(rollout: Rollout, release: Release | None) -> tuple[str, ...]:
+    """All packages that moved, or that are new where none did; none of a first release, which is new altogether."""
+    if release is None or rollout.baseline is None:
+        return ()
+    moved = tuple(change.package for change in release.changes if change.from_ and change.to)
+    return moved or tuple(change.package for change in release.changes if change.to)
 
 
 def _hold(
     culprits: Iterable[str], release: Release | None, reason: str, run: str, now: datetime
 ) -> tuple[HeldBack, ...]:
-    changes: Sequence[Change] = release.changes if release else ()
-    versions = {change.package: change.to for change in changes if change.to}
+    blamed = set(culprits)
+    if release is None:
+        return ()
     return tuple(
-        HeldBack(package=name, version=versions[name] or "", since=now, reason=reason[:500], run=run)
-        for name in culprits
-        if name in versions
+        HeldBack(
+            ecosystem=change.ecosystem,
+            # A copy of an npm package is named by its place, and all copies of that version are meant.
+            package=package_of(change.package) if change.ecosystem == "npm" else change.package,
+            version=change.to,
+            above=change.from_,
+            as_of=release.as_of,
+            since=now,
+            reason=reason[:500],
+            run=run,
+        )
+        for change in release.changes
+        if change.to and change.package in blamed
     )
