@@ -17,6 +17,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from lamina.gateways.definitions import Definitions, Library
 from lamina.gateways.registry import Claims, Layers, Runs, Table
 from lamina.gateways.store import Store
+from lamina.gateways.switch import Switch
 from lamina.settings import Settings
 from lamina.steps.plan import Gateways, PlanEvent, run
 
@@ -33,6 +34,7 @@ REACH = Gateways(
     runs=Runs(TABLE),
     claims=Claims(TABLE),
     definitions=Definitions(settings.definitions, Store(S3, settings.artifacts)),
+    switch=Switch(TABLE),
 )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from local.states import query
 from local.states.errors import InvalidDefinition
+from local.states.tokens import PATTERN
 
 _COMMON = frozenset({"Type", "Comment", "QueryLanguage"})
 _GOES_ON = frozenset({"Next", "End"})
@@ -113,6 +114,8 @@ def _state(where: str, state: Mapping[str, Any], states: Mapping[str, Any]) -> I
         if not isinstance(state.get("Resource"), str):
             yield f"{where}/Resource: a Task needs one"
         yield from _timeout(where, state)
+        if str(state.get("Resource")).endswith(f".{PATTERN}") and not _passes_token(state.get("Arguments")):
+            yield f"{where}/Arguments: nobody is given $states.context.Task.Token, so nobody can ever answer"
     if kind == "Wait" and ("Seconds" in state) == ("Timestamp" in state):
         yield f"{where}: needs either Seconds or Timestamp"
     if kind == "Choice":
@@ -179,6 +182,10 @@ def _walk(path: str, value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _walk(f"{path}[{index}]", item)
+
+
+def _passes_token(arguments: Any) -> bool:
+    return any("$states.context.Task.Token" in text for _, text in _walk("", arguments))
 
 
 def _targets(state: Mapping[str, Any]) -> Iterator[str]:

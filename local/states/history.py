@@ -29,9 +29,9 @@ def iso(moment: datetime) -> str:
 class StateEvent:
     """One step of an execution, for observers.
 
-    `kind` is `started`, `entered`, `exited`, `failed` (an error in a state, caught or not), `retried`, or an end:
-    `succeeded`, `failed`, `timed_out`, `aborted` with an empty `state`. `time` is virtual; `data` is the input or
-    output, or `{"Error", "Cause"}`.
+    `kind` is `started`, `entered`, `waiting` (for a task token's answer), `exited`, `failed` (an error in a state,
+    caught or not), `retried`, or an end: `succeeded`, `failed`, `timed_out`, `aborted` with an empty `state`. `time` is
+    virtual; `data` is the input or output, of a task that waits its arguments, or `{"Error", "Cause"}`.
     """
 
     execution_arn: str

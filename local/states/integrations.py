@@ -18,6 +18,7 @@ from local.states.errors import RUNTIME, TASK_FAILED, InvalidDefinition, StateEr
 from local.states.history import compact
 from local.states.interpreter import TaskCall, task_names
 from local.states.shapes import json_or_text, pascal, to_request, to_result
+from local.states.tokens import PATTERN as TOKEN
 
 # Optimized integrations: resource type → (botocore's name, prefix of its errors, actions).
 _OPTIMIZED: dict[str, tuple[str, str, frozenset[str]]] = {
@@ -29,8 +30,10 @@ _OPTIMIZED: dict[str, tuple[str, str, frozenset[str]]] = {
     "dynamodb": ("dynamodb", "DynamoDB", frozenset({"getItem", "putItem", "updateItem", "deleteItem"})),
     "events": ("events", "EventBridge", frozenset({"putEvents"})),
 }
-_SYNC = frozenset({("states", "startExecution", "sync"), ("states", "startExecution", "sync:2"),
-                   ("codebuild", "startBuild", "sync")})  # fmt: skip
+_PATTERNS = frozenset({("states", "startExecution", "sync"), ("states", "startExecution", "sync:2"),
+                       ("codebuild", "startBuild", "sync"), ("lambda", "invoke", TOKEN), ("sns", "publish", TOKEN),
+                       ("sqs", "sendMessage", TOKEN), ("events", "putEvents", TOKEN),
+                       ("states", "startExecution", TOKEN)})  # fmt: skip
 # AWS SDK integrations: where the name in the ARN is not botocore's, and where the error prefix is not just capitalized.
 _SDK_NAMES = {"sfn": "stepfunctions", "eventbridge": "events", "cloudwatchlogs": "logs"}
 _SDK_PREFIXES = {"dynamodb": "DynamoDb", "cloudwatch": "CloudWatch", "cloudwatchlogs": "CloudWatchLogs",
@@ -63,7 +66,7 @@ class AwsIntegrations:
         known = service in SESSION.get_available_services() and pascal(action) in service_model(service).operation_names
         kind, _ = task_names(resource)
         if kind in _OPTIMIZED and resource.startswith("arn:aws:states:::"):
-            known = known and action in _OPTIMIZED[kind][2] and (not pattern or (kind, action, pattern) in _SYNC)
+            known = known and action in _OPTIMIZED[kind][2] and (not pattern or (kind, action, pattern) in _PATTERNS)
         elif pattern:
             known = False
         if not known:
@@ -86,7 +89,7 @@ class AwsIntegrations:
         result = self._call(service, prefix, action, arguments, call, epoch=optimized, whole=bool(pattern))
         if optimized and service == "events" and result.get("FailedEntryCount"):
             raise StateError("EventBridge.FailedEntry", compact(result))
-        if not pattern:
+        if pattern in ("", TOKEN):
             return result
         call.submitted(result)
         if service == "codebuild":

@@ -1,6 +1,7 @@
 """Runs a checked definition: states, transitions, Retry and Catch, variables, maps and branches.
 
-Waits and retry intervals pass on the virtual clock; timeouts are real seconds, since they guard real work.
+Waits and retry intervals pass on the virtual clock, and so does the wait for a task token's answer; other timeouts are
+real seconds, since they guard real work.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from local.states.errors import DATA_LIMIT, QUERY, RUNTIME, TIMEOUT, Interrupted
 from local.states.history import History, compact, iso
 from local.states.interrupt import Interrupt
 from local.states.query import Query
+from local.states.tokens import PATTERN, Tokens, Waiting
 
 MAX_BYTES = 262_144
 # What an inline Map runs at once, whatever MaxConcurrency says.
@@ -84,6 +86,7 @@ class Interpreter:
         clock: Clock,
         history: History,
         integrations: Integrations,
+        tokens: Tokens,
         interrupt: Interrupt,
         observe: Callable[[str, str, Any], None],
     ) -> None:
@@ -92,6 +95,7 @@ class Interpreter:
         self._clock = clock
         self._history = history
         self._integrations = integrations
+        self._tokens = tokens
         self._interrupt = interrupt
         self._observe = observe
 
@@ -230,6 +234,14 @@ class Interpreter:
         return False
 
     def _attempt_task(self, visit: Visit) -> Any:
+        if not visit.state["Resource"].endswith(f".{PATTERN}"):
+            return self._do_task(visit, None)
+        with self._tokens.waiting() as waiting:
+            # Each attempt has a token of its own; an answer to an earlier one comes too late.
+            told = replace(visit, context={**visit.context, "Task": {"Token": waiting.token}})
+            return self._do_task(told, waiting)
+
+    def _do_task(self, visit: Visit, waiting: Waiting | None) -> Any:
         resource: str = visit.state["Resource"]
         kind, action = task_names(resource)
         query = visit.query()
@@ -253,6 +265,10 @@ class Interpreter:
             with _deadline(scope.interrupt, seconds) as interrupt:
                 call = TaskCall(execution["Id"], execution["RoleArn"], interrupt, submitted)
                 result = self._integrations.run(resource, arguments, call)
+            if waiting is not None:
+                submitted(result)
+                self._observe("waiting", visit.name, arguments)
+                result = waiting.wait(self._clock, seconds, scope.interrupt)
             _limit(visit.name, result)
         except StateError as error:
             kind_of_end = "timeout" if error.error == TIMEOUT else "error"

@@ -19,11 +19,12 @@ from moto.stepfunctions.exceptions import InvalidExecutionInput
 
 from local.clock import Clock
 from local.patches import Patches
-from local.states import definition
+from local.states import definition, tokens
 from local.states.errors import RUNTIME, Interrupted, InvalidDefinition, StateError
 from local.states.history import History, StateEvent, compact, iso
 from local.states.interpreter import MAX_BYTES, Integrations, Interpreter, TaskCall
 from local.states.interrupt import Interrupt
+from local.states.tokens import Tokens
 
 _KINDS = {"SUCCEEDED": "Succeeded", "FAILED": "Failed", "TIMED_OUT": "TimedOut", "ABORTED": "Aborted"}
 
@@ -126,6 +127,7 @@ class Executions:
         self._observe = observe
         self._changed = changed
         self._lock = threading.Lock()
+        self.tokens = Tokens()
         self._all: dict[str, Execution] = {}
         self._threads: list[threading.Thread] = []
 
@@ -205,6 +207,7 @@ class Executions:
                 clock=self._clock,
                 history=execution.history,
                 integrations=self.integrations,
+                tokens=self.tokens,
                 interrupt=execution.interrupt,
                 observe=lambda kind, state, about: self._tell(execution, kind, state, about),
             )
@@ -326,3 +329,4 @@ def install(patches: Patches, executions: Executions) -> None:
     patches.replace(response, "describe_execution", describe)
     patches.replace(response, "get_execution_history", history)
     listed = patches.replace(response, "list_executions", started_list)
+    tokens.install(patches, executions.tokens)

@@ -85,6 +85,12 @@ def test_layers_packages_force_and_dry_run_are_carried_on() -> None:
     assert result.reason.text == "layers web; requests exactly 2.32.4; even if nothing changed; dry run"
 
 
+def test_packages_that_are_held_back_may_be_released_for_named_layers() -> None:
+    request = parse_update({"layers": ["web"], "release": ["Zope.Interface", "@acme/pool", "zope-interface"]}, NOW)
+    assert request.release == ("zope-interface", "@acme/pool")
+    assert request.reason.text == "layers web; zope-interface no longer held back; @acme/pool no longer held back"
+
+
 def test_a_layer_whose_definition_is_refused_may_be_asked_for_and_is_reported() -> None:
     result = planned({"layers": ["broken"]})
 
@@ -103,6 +109,8 @@ def test_the_result_is_camel_case_json() -> None:
         "advisories": [],
         "variants": [],
         "refused": [{"layer": "broken", "message": "layers/broken/layer.toml: no"}],
+        "paused": "",
+        "steering": None,
     }
 
 
@@ -140,6 +148,11 @@ def test_a_date_lasts_through_its_end_and_a_moment_is_itself(given_as_of: str, m
         ({"layers": ["web"], "packages": {"requests": 2.3}}, "the version of requests must be a text"),
         ({"layers": ["web"], "packages": {"requests": ">=2"}}, "'>=2' is not an exact version of requests"),
         ({"layers": ["web"], "packages": {"../x": "1"}}, "'../x' cannot be the name of a package"),
+        ({"release": ["requests"]}, '"release" needs "layers"'),
+        ({"layers": ["web"], "release": "requests"}, '"release" must be a list of package names'),
+        ({"layers": ["web"], "release": []}, '"release" must be a list of package names'),
+        ({"layers": ["web"], "release": ["requests==2"]}, "'requests==2' cannot be the name of a package"),
+        ({"layers": ["web"], "release": ["requests"], "dryRun": True}, '"release" does not go together with "dryRun"'),
         ({"asOf": 20241127}, '"asOf" must be a text'),
         ({"asOf": "last week"}, "'last week' is neither a date"),
         ({"asOf": "2026-11-21"}, "lies in the future (it is 2026-11-20T12:30:00Z)"),

@@ -1,7 +1,7 @@
 """The input of an update: what a schedule, a person or a security advisory may ask for.
 
-Everything that is not accepted is an `InvalidInput` that says what was wrong and what is accepted. `parse_update`
-reads the input on its own; `plan` holds it against the definitions and the promoted releases.
+Everything that is not accepted is an `InvalidInput` that says what was wrong and what is accepted. `parse_input`
+reads the input on its own; `plan` holds an update against the definitions and the promoted releases.
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ from packaging.version import InvalidVersion, Version
 from pydantic import Field
 
 from lamina.advisory import affecting, parse_event
+from lamina.culprit import canonical
 from lamina.definition import Definition, Refusal, variants
 from lamina.errors import InvalidInput
 from lamina.model import Advisory, Ecosystem, Model, Reason, Variant
+from lamina.steering import ACCEPTED as STEERING
+from lamina.steering import Steering, parse_steering
 
 ACCEPTED = (
     'Accepted are {} for every layer, or an object with any of "layers" (list of names), "packages" (name to exact '
-    'version, together with "layers"), "force" (true or false), "dryRun" (true or false) and "asOf" (a date or '
-    "moment), or an EventBridge event of aws.inspector2 or lamina.advisory"
+    'version, together with "layers"), "release" (list of packages that are held back and may be taken again, together '
+    'with "layers"), "force" (true or false), "dryRun" (true or false) and "asOf" (a date or '
+    f"moment), or an EventBridge event of aws.inspector2 or lamina.advisory; {STEERING}"
 )
-KEYS = ("layers", "packages", "force", "dryRun", "asOf")
+KEYS = ("layers", "packages", "release", "force", "dryRun", "asOf")
 Locked: TypeAlias = Mapping[Ecosystem, Mapping[str, str]]
 """The packages of a release: for each ecosystem, name to version."""
 _STARTED_BY = "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"
@@ -38,6 +42,7 @@ class UpdateRequest(Model):
     Attributes:
         layers: names of layer definitions; empty for all of them.
         packages: package to the exact version to take, names normalized.
+        release: packages whose held-back versions may be taken again, names as `lamina.culprit.canonical` has them.
         as_of: the moment whose package index counts.
         advisories: what made the update necessary; then only layers that hold an affected version are meant.
         found_in: names of the Lambda layers that the advisories were found in; empty where that is not known.
@@ -45,6 +50,7 @@ class UpdateRequest(Model):
 
     layers: tuple[str, ...] = ()
     packages: dict[str, str] = Field(default_factory=dict)
+    release: tuple[str, ...] = ()
     force: bool = False
     dry_run: bool = False
     as_of: datetime
@@ -56,7 +62,8 @@ class UpdateRequest(Model):
 class Plan(Model):
     """What an update is going to do: one branch of the state machine for each variant.
 
-    `security` says that an advisory started it, so that it changes as little else as possible.
+    `security` says that an advisory started it, so that it changes as little else as possible. `paused` is why it does
+    nothing at all, `steering` what it does instead.
     """
 
     run: str
@@ -69,6 +76,8 @@ class Plan(Model):
     advisories: tuple[Advisory, ...]
     variants: tuple[Variant, ...]
     refused: tuple[Refusal, ...]
+    paused: str = ""
+    steering: Steering | None = None
 
 
 class KnownVariant(Model):
@@ -102,8 +111,18 @@ def run_id(execution: str) -> str:
     return execution.rsplit(":", 1)[-1]
 
 
+def parse_input(raw: object, now: datetime) -> UpdateRequest | Steering:
+    """Parse the input of an execution: an update, or what a person asks of what is under way.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
+    steering = parse_steering(_own(raw)) if isinstance(raw, dict) else None
+    return steering or parse_update(raw, now)
+
+
 def parse_update(raw: object, now: datetime) -> UpdateRequest:
-    """Parse the input of an execution.
+    """Parse the input of an execution that updates layers.
 
     Args:
         raw: the input as it arrived.
@@ -123,7 +142,7 @@ def parse_update(raw: object, now: datetime) -> UpdateRequest:
             advisories=event.advisories,
             found_in=event.found_in,
         )
-    given = {key: value for key, value in raw.items() if key != _STARTED_BY}
+    given = _own(raw)
     for key in given:
         if key not in KEYS:
             close = difflib.get_close_matches(key, KEYS, 1, 0.6)
@@ -132,9 +151,15 @@ def parse_update(raw: object, now: datetime) -> UpdateRequest:
     packages = _packages(given.get("packages", {}))
     if packages and not layers:
         raise _invalid('"packages" needs "layers": say which layers take exactly these versions')
+    release = _release(given.get("release"), given="release" in given)
+    if release and not layers:
+        raise _invalid('"release" needs "layers": say which layers may take these packages again')
+    if release and given.get("dryRun"):
+        raise _invalid('"release" does not go together with "dryRun", which changes nothing; leave one of them out')
     request = UpdateRequest(
         layers=layers,
         packages=packages,
+        release=release,
         force=_flag(given, "force"),
         dry_run=_flag(given, "dryRun"),
         as_of=parse_as_of(given["asOf"], now) if "asOf" in given else now,
@@ -258,6 +283,32 @@ def without(planned: Plan, taken: Mapping[str, str]) -> Plan:
     )
 
 
+def steers(steering: Steering, now: datetime, *, run: str) -> Plan:
+    """The plan of an execution that works on no variant, because it steers what is under way."""
+    return Plan(
+        run=run,
+        as_of=now,
+        dry_run=False,
+        force=False,
+        security=False,
+        packages={},
+        reason=Reason(kind="console", text=f"{steering.action} {steering.variant or 'everything'}"),
+        advisories=(),
+        variants=(),
+        refused=(),
+        steering=steering,
+    )
+
+
+def stopped(planned: Plan, paused: str) -> Plan:
+    """The plan with nothing left of it, because everything is paused."""
+    return planned.model_copy(update={"variants": (), "refused": (), "paused": paused})
+
+
+def _own(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in raw.items() if key != _STARTED_BY}
+
+
 def _because(
     reason: Reason, affected: Sequence[tuple[Definition, Variant]], chosen: Sequence[tuple[Definition, Variant]]
 ) -> Reason:
@@ -299,6 +350,17 @@ def _packages(value: Any) -> dict[str, str]:
     return packages
 
 
+def _release(value: Any, *, given: bool) -> tuple[str, ...]:
+    if not given:
+        return ()
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        raise _invalid('"release" must be a list of package names, such as ["requests"]')
+    for name in value:
+        if not re.fullmatch(r"(@[A-Za-z0-9._-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", name):
+            raise _invalid(f'"release": {name!r} cannot be the name of a package')
+    return tuple(dict.fromkeys(canonical(name) for name in value))
+
+
 def _flag(given: Mapping[str, Any], key: str) -> bool:
     value = given.get(key, False)
     if not isinstance(value, bool):
@@ -312,6 +374,7 @@ def _reason(request: UpdateRequest, given: Mapping[str, Any]) -> Reason:
     parts = [
         "layers " + ", ".join(request.layers) if request.layers else "every layer",
         *(f"{name} exactly {version}" for name, version in sorted(request.packages.items())),
+        *(f"{name} no longer held back" for name in request.release),
         *(("even if nothing changed",) if request.force else ()),
         *(("dry run",) if request.dry_run else ()),
         *((f"as of {given['asOf']}",) if "asOf" in given else ()),

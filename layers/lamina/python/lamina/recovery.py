@@ -15,11 +15,12 @@ ACCEPTED = (
 
 @dataclass(frozen=True)
 class UndoRollout:
-    """Put back what one rollout changed."""
+    """Put back what one rollout changed: all of it, or only some functions, while it goes on with the others."""
 
     rollout: str
-    kind: Literal["harmful", "undecided", "error", "stopped", "superseded", "person"]
+    kind: Literal["harmful", "undecided", "alarm", "error", "stopped", "superseded", "declined", "person"]
     text: str
+    functions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,11 @@ def _from_workflow(raw: dict[str, Any]) -> UndoRollout:
     cause = raw.get("cause")
     if not isinstance(raw["rollout"], str) or not isinstance(cause, dict):
         raise InvalidInput(f"'rollout' and 'cause' are for Lamina's own use. {ACCEPTED}")
-    return UndoRollout(raw["rollout"], cause.get("kind", "error"), str(cause.get("text", "")))
+    functions = raw.get("functions", [])
+    if not isinstance(functions, list) or ("functions" in raw and not functions):
+        raise InvalidInput(f"'functions' is for Lamina's own use, and names at least one. {ACCEPTED}")
+    names = tuple(str(name) for name in functions)
+    return UndoRollout(raw["rollout"], cause.get("kind", "error"), str(cause.get("text", "")), names)
 
 
 def _from_event(raw: dict[str, Any]) -> UndoRollout:

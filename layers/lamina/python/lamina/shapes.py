@@ -8,6 +8,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field
 
+from lamina import windows
+
 
 def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     twice = sorted({value for value in values if values.count(value) > 1})
@@ -25,6 +27,14 @@ def _account(value: str) -> str:
 def _organization(value: str) -> str:
     if re.fullmatch(_ORGANIZATION, value) is None:
         raise ValueError(f"{value!r} is not an AWS organization's id; it looks like o-a1b2c3d4e5")
+    return value
+
+
+def _profile(value: str) -> str:
+    if re.fullmatch(_PROFILE, value) is None:
+        raise ValueError(
+            f"{value!r} is not the name of a signing profile in AWS Signer; those have 2 to 64 letters, digits and '_'"
+        )
     return value
 
 
@@ -92,8 +102,14 @@ def _scope(value: str) -> str:
     return value
 
 
+def _window(value: str) -> str:
+    windows.parse(value)
+    return value
+
+
 _ACCOUNT = r"^[0-9]{12}$"
 _ORGANIZATION = r"^(o-[a-z0-9]{10,32})?$"
+_PROFILE = r"^([a-zA-Z0-9_]{2,64})?$"
 _CODEARTIFACT = (
     r"^arn:aws[a-z-]*:codeartifact:[a-z]{2}[a-z0-9-]*:[0-9]{12}:repository/[a-z][a-z0-9-]{0,48}[a-z0-9]/"
     r"[A-Za-z0-9][A-Za-z0-9._-]{1,99}$"
@@ -125,5 +141,9 @@ Scopes = Annotated[tuple[Annotated[str, AfterValidator(_scope), _shape(_SCOPE)],
 Runtimes = Annotated[tuple[Runtime, ...], AfterValidator(_unique), Unique]
 Architectures = Annotated[tuple[Architecture, ...], AfterValidator(_unique), Unique]
 Waves = Annotated[tuple[Percentage, ...], AfterValidator(_rising), Unique]
+Windows = Annotated[
+    tuple[Annotated[str, AfterValidator(_window), _shape(windows.PATTERN)], ...], AfterValidator(_unique), Unique
+]
 Account = Annotated[str, AfterValidator(_account), _shape(_ACCOUNT)]
 Organization = Annotated[str, AfterValidator(_organization), _shape(_ORGANIZATION)]
+Profile = Annotated[str, AfterValidator(_profile), _shape(_PROFILE)]

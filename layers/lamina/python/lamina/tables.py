@@ -21,11 +21,13 @@ from lamina.shapes import (
     Names,
     Organization,
     Patterns,
+    Profile,
     Repository,
     Runtimes,
     Scopes,
     Secret,
     Waves,
+    Windows,
 )
 
 
@@ -54,6 +56,9 @@ class LayerTable(Table):
         "",
         max_length=512,
         description="License of the layer as a whole, an SPDX expression or an address; shown by Lambda.",
+    )
+    signing_profile: Profile = Field(
+        "", description="Profile in AWS Signer that every version is signed with. Left out: versions are not signed."
     )
 
 
@@ -195,6 +200,25 @@ class RolloutTable(Table):
         "hold", description="What becomes of a candidate that nobody calls."
     )
     alarms: Names = Field((), description="CloudWatch alarms that veto.")
+    latency: Literal["hold", "ignore"] = Field(
+        "hold", description="Whether slower calls and cold starts, and more throttling, hold a candidate."
+    )
+    windows: Windows = Field(
+        (),
+        description="When functions may get a candidate, such as Mon-Fri 09:00-16:00 Europe/Berlin; none: at any time.",
+    )
+    security_ignores_windows: bool = Field(
+        True, description="Whether an update that an advisory started waits for no window."
+    )
+    approval: Literal["none", "first", "last"] = Field(
+        "none", description="Whether a person is asked, before the first functions get a candidate or before the last."
+    )
+    approval_hours: int = Field(
+        72, ge=1, le=168, description="Hours after which a question that nobody answered counts as a no."
+    )
+    bisect: bool = Field(
+        False, description="Whether an update that did harm, with no package suspected, is tried again in halves."
+    )
     exclude: Names = Field((), description="Names or patterns of functions that are never touched.")
     replaces: Names = Field((), description="Older layers whose functions are taken over.")
 

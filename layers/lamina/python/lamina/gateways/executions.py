@@ -1,11 +1,15 @@
-"""Step Functions: whether an execution is still at work."""
+"""Step Functions: whether an execution is still at work, and the answers that it waits for."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
+
+DECLINED = "Declined"
+"""The error by which the rollout state machine knows a no."""
 
 
 class Executions:
@@ -20,3 +24,17 @@ class Executions:
             return self._client.describe_execution(executionArn=arn)["status"] == "RUNNING"
         except self._client.exceptions.ExecutionDoesNotExist:
             return False
+
+    def approve(self, token: str) -> None:
+        """Answer a task that waits for an answer; one that got it before, or does not wait any more, is left."""
+        with suppress(*self._answered()):
+            self._client.send_task_success(taskToken=token, output="{}")
+
+    def decline(self, token: str, cause: str) -> None:
+        """Answer such a task with no."""
+        with suppress(*self._answered()):
+            self._client.send_task_failure(taskToken=token, error=DECLINED, cause=cause[:1000])
+
+    def _answered(self) -> tuple[type[Exception], ...]:
+        known = self._client.exceptions
+        return known.TaskTimedOut, known.TaskDoesNotExist, known.InvalidToken
