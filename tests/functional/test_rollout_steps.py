@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,12 +11,16 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from lamina.alarms import AlarmState
 from lamina.budget import Size
 from lamina.errors import InvalidInput, NothingToRestore, RolloutClosed, RolloutInProgress
-from lamina.fleet import Scope
+from lamina.fleet import FunctionView, Scope
 from lamina.gateways.registry import Layers, Runs, Table
+from lamina.gateways.reports import ColdStart
 from lamina.gateways.rollouts import Rollouts
 from lamina.gateways.store import Store
+from lamina.gateways.switch import Switch
+from lamina.imports import Used
 from lamina.model import Change, LayerOutcome, LayerState, LayerVersion, Outcome, Release, Variant
 from lamina.rollout import EntryStatus, RolloutPolicy, RolloutStatus
 from lamina.steps import attach, confirm, enroll, hold, promote, report, restore, watch
@@ -36,6 +40,8 @@ class FakeMetrics:
     """Minutes by the dimensions that are asked for."""
 
     traffic: dict[tuple[tuple[str, str], ...], list[Minute]] = field(default_factory=dict)
+    slow: dict[tuple[tuple[str, str], ...], tuple[datetime, float]] = field(default_factory=dict)
+    throttled: dict[tuple[tuple[str, str], ...], dict[datetime, int]] = field(default_factory=dict)
 
     def put(self, start: datetime, count: int, invocations: int, errors: int, **dimensions: str) -> None:
         minutes = self.traffic.setdefault(tuple(sorted(dimensions.items())), [])
@@ -54,12 +60,83 @@ class FakeMetrics:
         }
 
 
+    def throttles(
+        self, dimensions: Mapping[str, Mapping[str, str]], start: datetime, end: datetime
+    ) -> dict[str, dict[datetime, int]]:
+        return {
+            key: {
+                moment: count
+                for moment, count in self.throttled.get(tuple(sorted(wanted.items())), {}).items()
+                if start <= moment < end
+            }
+            for key, wanted in dimensions.items()
+        }
+
+    def percentiles(
+        self,
+        dimensions: Mapping[str, Mapping[str, str]],
+        start: datetime,
+        end: datetime,
+        percent: int,
+        period: timedelta,
+    ) -> dict[str, tuple[tuple[datetime, float], ...]]:
+        """What is usual is 100 ms everywhere."""
+        if period != timedelta(minutes=1):
+            return {key: () for key in dimensions}
+        return {
+            key: tuple((minute.start, 100.0) for minute in minutes)
+            for key, minutes in self.minutes(dimensions, start, end).items()
+        }
+
+    def slower(
+        self, limits: Mapping[str, tuple[Mapping[str, str], float]], start: datetime, end: datetime
+    ) -> dict[str, tuple[Minute, ...]]:
+        """Every twentieth invocation is slow, or a share of its own since a moment."""
+        found = {}
+        for key, (wanted, _) in limits.items():
+            place = tuple(sorted(wanted.items()))
+            since, share = self.slow.get(place, (end, 0.05))
+            found[key] = tuple(
+                Minute(m.start, m.invocations, round(m.invocations * (share if m.start >= since else 0.05)))
+                for m in self.minutes({key: wanted}, start, end)[key]
+            )
+        return found
+
+
+@dataclass
+class FakeReports:
+    """Cold starts, by function."""
+
+    starts: dict[str, list[ColdStart]] = field(default_factory=dict)
+
+    def cold_starts(
+        self, function: str, since: datetime, until: datetime, version: str | None = None
+    ) -> tuple[ColdStart, ...]:
+        return tuple(one for one in self.starts.get(function, []) if since <= one.start < until)
+
+
+@dataclass
+class FakeAlarms:
+    now: dict[str, AlarmState] = field(default_factory=dict)
+
+    def states(self, names: Sequence[str]) -> dict[str, AlarmState]:
+        return {name: self.now[name] for name in names if name in self.now}
+
+
 @dataclass
 class FakeLogs:
     messages: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def errors(self, function: str, since: datetime, version: str | None = None, limit: int = 100) -> tuple[str, ...]:
-        return self.messages.get(function, ())
+    def errors(
+        self,
+        function: str,
+        since: datetime,
+        version: str | None = None,
+        limit: int = 100,
+        until: datetime | None = None,
+    ) -> tuple[str, ...]:
+        # The old release, and the time before the candidate, have no errors.
+        return self.messages.get(function, ()) if until is None and version != "1" else ()
 
 
 @dataclass
@@ -76,11 +153,30 @@ class FakeSizes:
 
 
 @dataclass
+class FakeUsage:
+    """What functions import, by name; all else is unread."""
+
+    imports: dict[str, set[str]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def read(self, views: Iterable[FunctionView]) -> Used:
+        self.asked = [view.name for view in views]
+        return Used(
+            {name: frozenset(self.imports[name]) for name in self.asked if name in self.imports},
+            {name: "too large" for name in self.asked if name not in self.imports},
+        )
+
+
+@dataclass
 class FakeExecutions:
     alive: set[str] = field(default_factory=set)
+    declined: list[str] = field(default_factory=list)
 
     def running(self, arn: str) -> bool:
         return arn in self.alive
+
+    def decline(self, token: str, cause: str) -> None:
+        self.declined.append(token)
 
 
 @dataclass
@@ -114,6 +210,10 @@ class House:
     runs: Runs
     store: Store
     sizes: FakeSizes
+    usage: FakeUsage
+    switch: Switch
+    reports: FakeReports
+    alarms: FakeAlarms
 
     def enroll(self, rollout: str = "web-v2", policy: RolloutPolicy | None = None, **event: Any) -> enroll.Enrolled:
         given = enroll.EnrollEvent(
@@ -133,23 +233,36 @@ class House:
             self.store,
             self.executions,  # type: ignore[arg-type]
             self.sizes,  # type: ignore[arg-type]
+            self.usage,  # type: ignore[arg-type]
+            self.reports,  # type: ignore[arg-type]
+            self.alarms,  # type: ignore[arg-type]
         )
         return enroll.run(given, policy or RolloutPolicy(), "platform", event.pop("scope", SCOPE), reach)
 
     def attach(self, wave: int, time_left: Callable[[], bool] = ALWAYS) -> attach.Attached:
         event = attach.AttachEvent(rollout="web-v2", wave=wave, now=NOW)
-        return attach.run(event, attach.Gateways(self.functions, self.rollouts), time_left)  # type: ignore[arg-type]
+        reach: Any = attach.Gateways(self.functions, self.rollouts, self.switch)  # type: ignore[arg-type]
+        return attach.run(event, reach, time_left)
 
     def watch(self, wave: int, after: int) -> watch.Watched:
         event = watch.WatchEvent(rollout="web-v2", wave=wave, now=NOW + timedelta(minutes=after))
-        reach: Any = watch.Gateways(self.metrics, self.logs, self.rollouts, self.layers, self.store)  # type: ignore[arg-type]
+        reach: Any = watch.Gateways(
+            self.metrics,
+            self.logs,  # type: ignore[arg-type]
+            self.rollouts,
+            self.layers,
+            self.store,
+            self.switch,
+            self.reports,
+            self.alarms,
+        )
         return watch.run(event, reach)
 
     def restore(self, raw: Any, execution: str = "back-1", time_left: Callable[[], bool] = ALWAYS) -> restore.Restored:
         event = restore.RestoreEvent(
             input=raw, execution=f"arn:aws:states:r:a:execution:lamina-rollback:{execution}", now=NOW
         )
-        reach: Any = restore.Gateways(self.functions, self.rollouts, self.layers)  # type: ignore[arg-type]
+        reach: Any = restore.Gateways(self.functions, self.rollouts, self.layers, self.executions)  # type: ignore[arg-type]
         return restore.run(event, reach, SCOPE, time_left)
 
     def confirm(self, rollout: str = "web-v2") -> confirm.Confirmed:
@@ -203,6 +316,10 @@ def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
             Runs(table),
             Store(s3, "artifacts"),
             FakeSizes(),
+            FakeUsage(),
+            Switch(table),
+            FakeReports(),
+            FakeAlarms(),
         )
         changes = (Change(package="httpx", from_="0.27.2", to="0.28.0"),)
         for version, digest in ((1, "one"), (2, "two")):
@@ -565,3 +682,18 @@ def test_two_rollbacks_of_one_rollout_at_once_come_to_one_end(house: House) -> N
     assert rollout is not None
     assert (rollout.status, rollout.cause) == (RolloutStatus.ROLLED_BACK, "a person asked for the rollback")
     assert house.restore({"layer": VARIANT.variant}, "back-2").target == 1
+
+
+def test_a_layer_that_stops_being_shared_takes_over_the_functions_that_it_is_for(house: House) -> None:
+    shared = layer("web-python313-x86_64", 7)
+    house.functions.add("plain-1", (LOGS, shared))
+    release = house.layers.release(VARIANT.variant, 2)
+    assert release is not None
+    house.layers.record(release.model_copy(update={"replaces": ("web-python313-x86_64",)}))
+
+    house.enroll()
+
+    assert entries(house)["plain-1"].replaced == shared
+    found = house.rollouts.get("web-v2")
+    assert found is not None
+    assert found.policy.replaces == ("web-python313-x86_64",)

@@ -21,6 +21,7 @@ CHANGES = {"lambda:UpdateFunctionConfiguration", "lambda:PublishVersion", "lambd
 
 NOTHING_FINER = {
     "lambda:ListFunctions",
+    "cloudwatch:DescribeAlarms",  # with anything finer it answers no composite alarms
     "cloudwatch:GetMetricData",
     "logs:CreateLogDelivery",
     "logs:GetLogDelivery",
@@ -35,6 +36,10 @@ NOTHING_FINER = {
 
 BESIDE = {"Poll", "Webhook"}
 """Functions that no state machine runs: they look for reasons to start one."""
+
+
+ASKING = {"Ask"}
+"""States that wait for a person, as long as the layer's definition says: hours, where a function takes minutes."""
 
 
 def of_type(template: Template, kind: str) -> dict[str, dict[str, Any]]:
@@ -66,7 +71,7 @@ def invoked(machine: dict[str, Any]) -> dict[str, str]:
     return {
         name: re.fullmatch(r"\$\{(\w+)\}", state["Arguments"]["FunctionName"])[1]  # type: ignore[index]
         for name, state in states(machine)
-        if str(state.get("Resource", "")).endswith(":lambda:invoke")
+        if str(state.get("Resource", "")).endswith((":lambda:invoke", ":lambda:invoke.waitForTaskToken"))
     }
 
 
@@ -133,7 +138,7 @@ def test_whoever_writes_the_journal_may_check_that_the_rollout_is_open(template:
         for statement in statements(properties)
         if "dynamodb:ConditionCheckItem" in as_list(statement["Action"])
     }
-    assert may == {"Enroll", "Attach", "Restore", "Confirm"}
+    assert may == {"Enroll", "Attach", "Restore", "Confirm", "Steer"}
 
 
 def test_whatever_anybody_may_call_writes_nothing_but_what_it_has_seen_and_starts_nothing_itself(
@@ -213,9 +218,11 @@ def test_a_state_waits_longer_than_its_function_may_take(
 ) -> None:
     for machine in machines.values():
         for state, body in states(machine):
-            if body["Type"] == "Task":
+            if body["Type"] == "Task" and state not in ASKING:
                 assert body["TimeoutSeconds"] > 0, state
         for state, function in invoked(machine).items():
+            if state in ASKING:
+                continue
             timeout = dict(states(machine))[state]["TimeoutSeconds"]
             assert timeout >= functions(template)[function]["Timeout"], state
 
@@ -234,7 +241,7 @@ def test_the_branch_of_a_variant_catches_everything(machines: dict[str, dict[str
             assert any(catch["ErrorEquals"] == ["States.ALL"] for catch in body["Catch"]), state
 
 
-@pytest.mark.parametrize("state", ["Enroll", "Attach", "Watch", "Promote"])
+@pytest.mark.parametrize("state", ["Enroll", "Ask", "Attach", "Watch", "Promote"])
 def test_whatever_fails_in_a_rollout_leads_to_the_rollback(machines: dict[str, dict[str, Any]], state: str) -> None:
     catches = machines["rollout"]["States"][state]["Catch"]
     assert catches[-1]["ErrorEquals"] == ["States.ALL"]
@@ -310,14 +317,20 @@ def test_a_failed_step_says_what_it_said_and_not_how(
 
 
 @pytest.mark.parametrize(
-    ("policy", "condition", "role", "parameter", "actions"),
+    ("policy", "condition", "roles", "parameter", "actions"),
     [
-        ("DefinitionsAccess", "Elsewhere", "PlanRole", "DefinitionsLocation", {"s3:ListBucket", "s3:GetObject"}),
-        ("SecretsAccess", "Secretive", "CheckRole", "PrivateIndexSecrets", {"secretsmanager:GetSecretValue"}),
+        ("DefinitionsAccess", "Elsewhere", ["PlanRole"], "DefinitionsLocation", {"s3:ListBucket", "s3:GetObject"}),
+        (
+            "SecretsAccess",
+            "Secretive",
+            ["CheckRole", "BundleRole"],
+            "PrivateIndexSecrets",
+            {"secretsmanager:GetSecretValue"},
+        ),
         (
             "RepositoriesAccess",
             "Repositories",
-            "CheckRole",
+            ["CheckRole", "BundleRole"],
             "CodeArtifactRepositories",
             {
                 "codeartifact:GetRepositoryEndpoint",
@@ -328,20 +341,36 @@ def test_a_failed_step_says_what_it_said_and_not_how(
         ),
     ],
 )
-def test_what_a_user_names_is_read_by_one_function_and_only_if_it_is_named(
-    template: Template, policy: str, condition: str, role: str, parameter: str, actions: set[str]
+def test_what_a_user_names_is_read_by_those_who_need_it_and_only_if_it_is_named(
+    template: Template, policy: str, condition: str, roles: list[str], parameter: str, actions: set[str]
 ) -> None:
     resource = template["Resources"][policy]
 
     assert resource["Condition"] == condition
     assert parameter in json.dumps(template["Conditions"][condition])
     assert template["Parameters"][parameter]["Default"] == ""
-    assert resource["Properties"]["Roles"] == [{"Ref": role}]
+    assert resource["Properties"]["Roles"] == [{"Ref": role} for role in roles]
     given = resource["Properties"]["PolicyDocument"]["Statement"]
     assert {action for statement in given for action in as_list(statement["Action"])} == actions
     for statement in given:
         bounded = parameter in json.dumps(statement["Resource"]) or "Condition" in statement
         assert bounded or "codeartifact:GetAuthorizationToken" in as_list(statement["Action"])
+
+
+def test_only_publish_signs_and_only_with_profiles_that_are_named(template: Template) -> None:
+    signing = template["Resources"]["SigningAccess"]
+    given = signing["Properties"]["PolicyDocument"]["Statement"]
+    resources = {action: one["Resource"] for one in given for action in as_list(one["Action"])}
+
+    assert (signing["Condition"], signing["Properties"]["Roles"]) == ("Signing", [{"Ref": "PublishRole"}])
+    assert "SigningProfiles" in json.dumps(template["Conditions"]["Signing"])
+    assert resources["signer:StartSigningJob"] == {"Ref": "SigningProfiles"}
+    assert "signing-jobs/*" in json.dumps(resources["signer:DescribeSigningJob"])
+    # What a build left is read, and the signed zip is written beside it: nothing else of the bucket.
+    assert "output/layer.zip" in json.dumps(resources["s3:GetObjectVersion"])
+    assert "output/signed/*" in json.dumps(resources["s3:PutObject"])
+    elsewhere = [name for name, one in template["Resources"].items() if "signer:" in json.dumps(one)]
+    assert elsewhere == ["SigningAccess"]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,10 @@ class BuildRefused(LaminaError):
     """A build's result may not be published."""
 
 
+class SigningFailed(LaminaError):
+    """A built layer could not be signed, so it was not published."""
+
+
 class VerifyFailed(LaminaError):
     """A candidate could not be proven, for reasons that are not the candidate's."""
 
@@ -58,6 +62,21 @@ class ChangedElsewhere(LaminaError):
 
 class Busy(LaminaError):
     """An update of the function is under way: wait until it has settled, then decide anew."""
+
+
+class Unsettled(LaminaError):
+    """A change of a function has not taken effect yet, and this step has waited for as long as it may.
+
+    Attributes:
+        function, version, alias: what is waited for: a version of the function, its alias, or its `$LATEST`.
+    """
+
+    def __init__(self, function: str, version: str | None = None, alias: str | None = None) -> None:
+        what = f"version {version}" if version else f"alias {alias!r}" if alias else "$LATEST"
+        super().__init__(f"{function}: the last change of {what} has not taken effect yet; nothing more was changed")
+        self.function = function
+        self.version = version
+        self.alias = alias
 
 
 class Refused(LaminaError):

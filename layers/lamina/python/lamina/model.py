@@ -136,13 +136,55 @@ class LayerVersion(Model):
     digest: str = ""
 
 
+class Coverage(Model):
+    """Which functions a release is for.
+
+    Attributes:
+        runtimes, architectures: each of these runtimes on each of these architectures.
+        shared_by: variants that publish nothing of their own because this release is the same as theirs would be.
+        replaces: layers whose functions it takes over, beside those that the definition names.
+    """
+
+    runtimes: tuple[str, ...]
+    architectures: tuple[str, ...]
+    shared_by: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+
+
+class Shared(Model):
+    """A variant without a layer of its own: whose release its functions have, and which."""
+
+    variant: str
+    leader: str
+    version: int
+
+
 class Release(Model):
-    """A published layer version with everything that explains it. Keys point into the artifacts bucket."""
+    """A published layer version with everything that explains it. Keys point into the artifacts bucket.
+
+    Attributes:
+        digest: of the contents as they were built, before any signature.
+        runtimes, architectures: those of the functions that it is for; empty where that is not known.
+        shared_by: variants without a layer of their own, for which it is as well.
+        replaces: layers whose functions it takes over, beside those that the definition names.
+        sources: what it was built from beside packages (see `lamina.ingredients`); None where that was not recorded.
+        signing_profile: the profile in AWS Signer that it is signed with; empty if it is not.
+        signing_job: the job that signed it.
+        signed: the signed zip, which is what Lambda holds; None if it is not signed.
+    """
 
     variant: str
     version: int
     arn: LayerArn
     digest: str
+    runtimes: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+    shared_by: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    sources: dict[str, str] | None = None
+    signing_profile: str = ""
+    signing_job: str = ""
+    signed: ObjectKey | None = None
     artifact: ObjectKey
     manifest: ObjectKey
     sbom: ObjectKey | None = None
@@ -163,28 +205,56 @@ class Release(Model):
 
 
 class HeldBack(Model):
-    """A package version that was found to break functions and is not offered again."""
+    """A package version that was found to break functions and is not offered again.
+
+    Nor is what lies between `above`, which was there before, and `version`, if it is as large a step and had come by
+    `as_of`, the moment whose package index counted (see `lamina.policy.withheld`). What comes later is offered.
+    With `trial` it is held back only until it is known whether it, or something that is offered meanwhile, did harm.
+    """
 
     ecosystem: Ecosystem = "PyPI"
     package: str
     version: str
+    above: str | None = None
+    as_of: datetime | None = None
+    trial: bool = False
     since: datetime
     reason: str
     run: str = ""
 
 
+class Released(HeldBack):
+    """A package version that was held back until a person let it go: the run that was asked to, and when."""
+
+    by: str
+    at: datetime
+
+
 class LayerState(Model):
-    """What the registry knows of a variant as a whole."""
+    """What the registry knows of a variant as a whole.
+
+    `held_back` is in force; `released` is what was, kept for those who want to know who ended it. One of the `suspects`
+    did harm, and it is not known yet which (see `lamina.bisecting`); `narrowed` is the rollout that last told.
+    """
 
     variant: str
     promoted: int | None = None
     held_back: tuple[HeldBack, ...] = ()
+    released: tuple[Released, ...] = ()
+    suspects: tuple[HeldBack, ...] = ()
+    narrowed: str = ""
 
 
 class LayerOutcome(Model):
     """How one run ended for one variant; one row of the run's report.
 
-    `advisories` are those that the layer still has; `unknown` is what the advisory database could not be asked.
+    Outcome, culprits and candidate speak of the update as it was first proposed, `promoted` of the end.
+
+    Attributes:
+        changed: package to its version before and in the candidate; None where it was not there, or is not any more.
+        then: what became of the rest, once the culprits were held back; None where nothing was tried again.
+        advisories: those that the layer still has.
+        unknown: what the advisory database could not be asked.
     """
 
     variant: str
@@ -202,3 +272,5 @@ class LayerOutcome(Model):
     unknown: str = ""
     explanation: ObjectKey | None = None
     report: ObjectKey | None = None
+    changed: dict[str, tuple[str | None, str | None]] = {}
+    then: LayerOutcome | None = None

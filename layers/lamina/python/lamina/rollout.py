@@ -26,6 +26,7 @@ class RolloutStatus(StrEnum):
     ROLLED_BACK = "rolled_back"
     PROMOTED = "promoted"
     FAILED = "failed"
+    CONTINUED = "continued"
 
 
 class EntryStatus(StrEnum):
@@ -44,8 +45,10 @@ TOUCHED = frozenset({EntryStatus.ATTACHING, EntryStatus.ATTACHED, EntryStatus.CO
 """The statuses of functions that Lamina has, or may have, changed."""
 
 
-ENDED = frozenset({RolloutStatus.ROLLED_BACK, RolloutStatus.PROMOTED, RolloutStatus.FAILED})
-"""The statuses that nothing follows."""
+ENDED = frozenset(
+    {RolloutStatus.ROLLED_BACK, RolloutStatus.PROMOTED, RolloutStatus.FAILED, RolloutStatus.CONTINUED}
+)
+"""The statuses that nothing follows. What was held, and then continued, goes on as a rollout of another name."""
 
 
 class RolloutPolicy(RolloutTable):
@@ -62,7 +65,19 @@ class Snapshot(Model):
 
 
 class Entry(Model):
-    """One function in the journal. `replaced` is the layer version whose place the candidate takes."""
+    """One function in the journal.
+
+    Attributes:
+        replaced: the layer version whose place the candidate takes; empty for a function that cannot have layers.
+        timeout: the function's own, in seconds.
+        runtime, architecture: empty where unknown.
+        critical: whether its team tagged it as one that goes last; None where its tags could not be read.
+        provisioned: how many environments its alias keeps ready (provisioned concurrency).
+        since: when Lamina first wanted to change it.
+        changed: when somebody other than Lamina last changed it before the rollout; None where unknown.
+        attached_at: when it had the candidate, ready to serve.
+        restored_at: when it was put back.
+    """
 
     function: FunctionName
     strategy: Literal["alias", "latest"] = "latest"
@@ -74,7 +89,14 @@ class Entry(Model):
     after: Snapshot | None = None
     replaced: LayerArn
     timeout: int = 3
+    runtime: str = ""
+    architecture: str = ""
+    critical: bool | None = False
+    provisioned: int = 0
+    since: datetime | None = None
+    changed: datetime | None = None
     attached_at: datetime | None = None
+    restored_at: datetime | None = None
 
 
 class Wave(Model):
@@ -85,8 +107,24 @@ class Wave(Model):
     percent: int
 
 
+class Question(Model):
+    """What a person was asked: whether the rollout may go on. `token` answers it at Step Functions."""
+
+    token: str
+    at: datetime
+
+
 class Rollout(Model):
-    """The move of a fleet to a release. `kind` tells an update's rollout from a person's rollback to a release."""
+    """The move of a fleet to a release. `kind` tells an update's rollout from a person's rollback to a release.
+
+    `paused` (who, why and how to go on), `promote_now` with `promoted_by` (who and why), and `question` are between
+    people and the rollout; `steered` counts their changes.
+
+    `alarms` has the state of each alarm that may veto when the rollout opened, and OK for one that was OK since.
+    `findings` are sentences on what is worse without failing; they hold a rollout.
+
+    `attempt` is 2 for what remained of an update once the culprits of its first candidate were held back.
+    """
 
     rollout: str
     kind: Literal["update", "rollback"] = "update"
@@ -106,13 +144,23 @@ class Rollout(Model):
     summary: str = ""
     owner: str = ""
     canary_reason: str = ""
+    attempt: int = 1
     history: ObjectKey | None = None
+    imports: ObjectKey | None = None
+    alarms: dict[str, str] = {}
+    findings: tuple[str, ...] = ()
     verdict: dict[str, Any] | None = None
     suspects: tuple[dict[str, Any], ...] = ()
     cause: str = ""
     cause_kind: str = ""
     culprits: tuple[str, ...] = ()
     held_back: dict[str, str] = {}
+    steered: int = 0
+    paused: str = ""
+    promote_now: bool = False
+    promoted_by: str = ""
+    question: Question | None = None
+    continues: str = ""
 
 
 class Lock(Model):

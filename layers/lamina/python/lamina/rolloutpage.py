@@ -26,6 +26,8 @@ from lamina.views import (
     WaveLine,
 )
 
+_JUDGED = ("harmful", "undecided", "alarm")
+
 
 @dataclass(frozen=True)
 class Told:
@@ -68,7 +70,7 @@ def page_of(
         run_href="index.html" if rollout.kind == "update" else "",
         started=rollout.opened,
         ended=rollout.closed or now,
-        caught_by="canary" if outcome == "rolled_back" and rollout.cause_kind in ("harmful", "undecided") else None,
+        caught_by="canary" if outcome == "rolled_back" and rollout.cause_kind in _JUDGED else None,
         found=Found.of(explanation) if explanation else NOTHING_FOUND,
         changes=tuple(PackageChange.of(change) for change in explanation.changes) if explanation else (),
         contents=Contents.of(told.manifest, told.release) if told.manifest and told.release else None,
@@ -112,15 +114,21 @@ def summary(rollout: Rollout, entries: Sequence[Entry]) -> str:
             return f"{name} is promoted. No function has this layer yet.".capitalize()
         case RolloutStatus.PROMOTED:
             done = sum(entry.status in (EntryStatus.ATTACHED, EntryStatus.COMPLETED) for entry in entries)
-            return f"V{name[1:]} is promoted; {done} of {len(entries)} functions run on it.{rest}"
+            why = f" {rollout.promoted_by}" if rollout.promoted_by else ""
+            harmed = [entry.function for entry in entries if entry.status is EntryStatus.RESTORED]
+            mended = f" Put back on the old release, because it harmed them: {', '.join(harmed)}." if harmed else ""
+            return f"V{name[1:]} is promoted; {done} of {len(entries)} functions run on it.{why}{mended}{rest}"
         case RolloutStatus.ROLLED_BACK:
             held = ", ".join(f"{package} {version}" for package, version in sorted(rollout.held_back.items()))
             kept = f" Held back from now on: {held}." if held else ""
-            return f"V{name[1:]} was put back. {rollout.cause}{kept}{rest}"
+            back = any(entry.status is EntryStatus.RESTORED for entry in entries)
+            return f"V{name[1:]} was {'put back' if back else 'not rolled out'}. {rollout.cause}{kept}{rest}"
         case RolloutStatus.HELD:
             return (
-                f"V{name[1:]} is held on its canaries, and nothing more is attached. {rollout.cause} Decide: rollback "
-                f'{{"layer": "{rollout.variant}"}} puts it back; the next candidate does so by itself.'
+                f"V{name[1:]} is held on its canaries, and nothing more is attached. {rollout.cause} Decide: update "
+                f'{{"rollout": "promote", "layer": "{rollout.variant}"}} promotes it as it is, "resume" looks at it '
+                f'again with what was seen since, rollback {{"layer": "{rollout.variant}"}} puts it back; the next '
+                "candidate does so by itself."
             )
         case RolloutStatus.FAILED:
             lost = [entry.function for entry in entries if entry.status is EntryStatus.UNRESTORED]

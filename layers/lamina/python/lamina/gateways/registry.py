@@ -6,6 +6,9 @@ pk                     sk                     what
 ``LAYER#<variant>``    ``STATE``              promoted version, held back package versions
 ``LAYER#<variant>``    ``LOCK``               the rollout that may change the variant's fleet
 ``LAYER#<variant>``    ``RELEASE#<version>``  a published release
+``LAYER#<variant>``    ``SHARED``             for a variant without a layer of its own: whose release its functions have
+``LAYER#<variant>``    ``DOUBT#<digest>``     the rollout that first put a set of changes back without knowing a culprit
+``LAYER#<variant>``    ``ROLLOUT#<moment>#…``  the name of a rollout of the variant, by when it opened
 ``RUN#<run>``          ``RUN``                what an update was asked to do
 ``RUN#<run>``          ``LAYER#<variant>``    how it ended for a variant
 ``ROLLOUT#<rollout>``  ``ROLLOUT``            a rollout: candidate, waves, status
@@ -23,7 +26,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -31,8 +34,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
+from lamina import bisecting
+from lamina.culprit import canonical
 from lamina.inputs import Known
-from lamina.model import Advisory, HeldBack, LayerOutcome, LayerState, Release
+from lamina.model import Advisory, Change, HeldBack, LayerOutcome, LayerState, Release, Released, Shared
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -78,8 +83,19 @@ class Table:
         """Write the document, whatever stood there."""
         self._client.put_item(TableName=self._name, Item=_pack({"pk": pk, "sk": sk, **document}))
 
-    def put_if(self, pk: str, sk: str, document: Mapping[str, object], field: str, expected: object | None) -> bool:
-        """Write the document if `field` of the stored one equals `expected` (None: if there is no document yet)."""
+    def put_if(
+        self,
+        pk: str,
+        sk: str,
+        document: Mapping[str, object],
+        field: str,
+        expected: object | None,
+        counted: tuple[str, int] | None = None,
+    ) -> bool:
+        """Write the document if `field` of the stored one equals `expected` (None: if there is no document yet).
+
+        `counted` is a field that counts changes, and the count that the change is based on.
+        """
         arguments: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
         if expected is not None:
             arguments = {
@@ -87,6 +103,10 @@ class Table:
                 "ExpressionAttributeNames": {"#field": field},
                 "ExpressionAttributeValues": _pack({":expected": expected}),
             }
+        if expected is not None and counted is not None:
+            arguments["ConditionExpression"] += " AND (attribute_not_exists(#counted) OR #counted = :counted)"
+            arguments["ExpressionAttributeNames"] |= {"#counted": counted[0]}
+            arguments["ExpressionAttributeValues"] |= _pack({":counted": counted[1]})
         item = _pack({"pk": pk, "sk": sk, **document})
         return self._conditional(lambda: self._client.put_item(TableName=self._name, Item=item, **arguments))
 
@@ -118,6 +138,21 @@ class Table:
                 return False
             raise
         return True
+
+    def amend(self, pk: str, sk: str, changes: Mapping[str, object], field: str, expected: object) -> bool:
+        """Set some fields of a document and leave all others, if its `field` equals `expected` or is not there yet."""
+        names = {f"#{number}": name for number, name in enumerate(changes)}
+        values = {f":{number}": value for number, value in enumerate(changes.values())}
+        return self._conditional(
+            lambda: self._client.update_item(
+                TableName=self._name,
+                Key=_pack({"pk": pk, "sk": sk}),
+                UpdateExpression="SET " + ", ".join(f"#{number} = :{number}" for number in range(len(names))),
+                ConditionExpression="attribute_not_exists(#field) OR #field = :expected",
+                ExpressionAttributeNames={**names, "#field": field},
+                ExpressionAttributeValues=_pack({**values, ":expected": expected}),
+            )
+        )
 
     def delete_if(self, pk: str, sk: str, field: str, expected: object) -> bool:
         """Delete the document if its `field` equals `expected`."""
@@ -189,23 +224,92 @@ class Layers:
         version = self.state(variant).promoted
         return None if version is None else self.release(variant, version)
 
+    def shared(self, variant: str) -> Shared | None:
+        """Whose release the functions of a variant have that never had one of its own; None if nobody's."""
+        item = self._table.get(f"LAYER#{variant}", "SHARED")
+        return None if item is None else Shared.model_validate(item)
+
+    def serving(self, variant: str) -> Release | None:
+        """The promoted release that a variant's functions have: its own, or the one that it shares."""
+        own = self.promoted(variant)
+        shared = None if own is not None else self.shared(variant)
+        if shared is None:
+            return own
+        theirs = self.promoted(shared.leader)
+        return theirs if theirs is not None and variant in theirs.shared_by else None
+
     def promotion(self, variant: str, version: int, rollout: str) -> list[Document]:
-        """The documents that move the promoted pointer to a release, and mark the release as promoted by a rollout."""
+        """The documents that move the promoted pointer to a release, and mark the release as promoted by a rollout.
+
+        Variants that share the release are noted as doing so: they have no pointer of their own.
+        """
         state = self.state(variant).model_copy(update={"promoted": version})
-        documents: list[Document] = [(f"LAYER#{variant}", "STATE", state.to_json())]
         release = self.release(variant, version)
+        if release is not None:
+            state = bisecting.after_promotion(state, {"PyPI": release.packages, "npm": release.node_packages})
+        documents: list[Document] = [(f"LAYER#{variant}", "STATE", state.to_json())]
         if release is not None:
             marked = release.model_copy(update={"status": "promoted", "rollout": rollout})
             documents.append((f"LAYER#{variant}", f"RELEASE#{version:08d}", marked.to_json()))
+            for name in release.shared_by:
+                shared = Shared(variant=name, leader=variant, version=version)
+                documents.append((f"LAYER#{name}", "SHARED", shared.to_json()))
         return documents
 
     def hold_back(self, variant: str, held: tuple[HeldBack, ...]) -> None:
         """Add package versions to those that are not offered again; the same version twice stays one entry."""
-        state = self.state(variant)
-        known = {(entry.package, entry.version) for entry in state.held_back}
-        fresh = tuple(entry for entry in held if (entry.package, entry.version) not in known)
-        if fresh:
-            self.save(state.model_copy(update={"held_back": state.held_back + fresh}))
+        while True:
+            state = self.state(variant)
+            known = {_named(entry) for entry in state.held_back}
+            fresh = tuple(entry for entry in held if _named(entry) not in known)
+            if not fresh or self._keep(state, state.model_copy(update={"held_back": state.held_back + fresh})):
+                return
+
+    def bisect(self, variant: str, moved: tuple[HeldBack, ...], rollout: str) -> tuple[HeldBack, ...]:
+        """Suspect the changes of a candidate that did harm; what is held back of them from now on.
+
+        Asked again for the same rollout, the answer is the same.
+        """
+        names = {_named(entry) for entry in moved}
+        while True:
+            state = new = self.state(variant)
+            if state.narrowed != rollout:
+                new = bisecting.after_harm(state, moved).model_copy(update={"narrowed": rollout})
+            if new is state or self._keep(state, new):
+                return tuple(entry for entry in new.held_back if _named(entry) in names)
+
+    def let_go(self, variant: str, packages: Collection[str], run: str, now: datetime) -> None:
+        """Offer held-back versions of these packages again, on the word of whoever started the run.
+
+        Args:
+            packages: names as `lamina.culprit.canonical` has them.
+        """
+        while True:
+            state = self.state(variant)
+            gone = tuple(entry for entry in state.held_back if canonical(entry.package) in packages)
+            released = tuple(Released(**dict(entry), by=run, at=now) for entry in gone)
+            new = bisecting.without(state, gone).model_copy(update={"released": state.released + released})
+            if not gone or self._keep(state, new):
+                return
+
+    def doubted(self, variant: str, changes: Iterable[Change], rollout: str, now: datetime) -> bool:
+        """Note that this set of changes was put back without a known culprit; whether another rollout had been before.
+
+        Asked again for the same rollout, the answer is the same.
+        """
+        moves = sorted((change.ecosystem, change.package, change.to or "") for change in changes)
+        pk, sk = f"LAYER#{variant}", "DOUBT#" + hashlib.sha256(json.dumps(moves).encode()).hexdigest()[:32]
+        document = {"rollout": rollout, "since": now.isoformat(), "changes": [list(move) for move in moves]}
+        if self._table.put_if(pk, sk, document, "rollout", None):
+            return False
+        there = self._table.get(pk, sk)
+        return there is not None and there["rollout"] != rollout
+
+    def _keep(self, state: LayerState, new: LayerState) -> bool:
+        """Write what is held back, if nobody has meanwhile; what is promoted is not this one's to write."""
+        document = new.to_json()
+        fields = {name: document[name] for name in ("variant", "heldBack", "released", "suspects", "narrowed")}
+        return self._table.amend(f"LAYER#{state.variant}", "STATE", fields, "heldBack", state.to_json()["heldBack"])
 
 
 class Runs:
@@ -331,6 +435,10 @@ class Notices:
         if there is not None and now < datetime.fromisoformat(str(there["at"])) + every:
             return False
         return self._table.put_if("NOTICE", name, {"at": now.isoformat()}, "at", there and there["at"])
+
+
+def _named(held: HeldBack) -> tuple[str, str, str]:
+    return held.ecosystem, held.package, held.version
 
 
 def _fix(advisory: Advisory) -> str:

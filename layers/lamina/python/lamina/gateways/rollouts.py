@@ -6,12 +6,16 @@ but is not dead yet finds the rollout closed to it and changes nothing more.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from lamina.errors import RolloutClosed
 from lamina.gateways.registry import Document, Layers, Table
 from lamina.rollout import Entry, Lock, Rollout, RolloutStatus
+
+_STEERING = ("steered", "paused", "promote_now", "promoted_by", "question")
+"""What people may change of a rollout while a step is at work on it."""
 
 
 class Rollouts:
@@ -27,17 +31,54 @@ class Rollouts:
 
     def create(self, rollout: Rollout) -> bool:
         """Write a new rollout; False if one of that name exists."""
+        self._table.put(*_listed(rollout))
         return self._table.put_if(f"ROLLOUT#{rollout.rollout}", "ROLLOUT", rollout.to_json(), "status", None)
+
+    def recent(self, variant: str, since: datetime) -> tuple[Rollout, ...]:
+        """The variant's rollouts that opened at `since` or later, oldest first."""
+        found = self._table.query(f"LAYER#{variant}", "ROLLOUT#")
+        names = [item["rollout"] for item in found if datetime.fromisoformat(item["opened"]) >= since]
+        return tuple(rollout for name in names if (rollout := self.get(name)) is not None)
 
     def save(self, rollout: Rollout, expected: RolloutStatus) -> Rollout:
         """Replace the rollout, provided that its stored status is still the expected one.
 
+        What people have asked of it since it was read is kept.
+
         Raises:
             RolloutClosed: somebody else moved it on.
         """
-        if not self._table.put_if(f"ROLLOUT#{rollout.rollout}", "ROLLOUT", rollout.to_json(), "status", expected.value):
-            raise RolloutClosed(f"rollout {rollout.rollout} is no longer {expected.value}: somebody ended it meanwhile")
+        while not self._replace(rollout, expected, rollout.steered):
+            stored = self.get(rollout.rollout)
+            if stored is None or stored.status is not expected:
+                raise RolloutClosed(
+                    f"rollout {rollout.rollout} is no longer {expected.value}: somebody ended it meanwhile"
+                )
+            rollout = rollout.model_copy(update={name: getattr(stored, name) for name in _STEERING})
         return rollout
+
+    def steer(self, rollout: Rollout, change: Mapping[str, object]) -> Rollout | None:
+        """Note what people and the rollout have told each other; None if somebody changed it since it was read."""
+        steered = rollout.model_copy(update={**change, "steered": rollout.steered + 1})
+        return steered if self._replace(steered, rollout.status, rollout.steered) else None
+
+    def hand_over(self, held: Rollout, successor: Rollout) -> bool:
+        """Hand a held rollout's lock over to its successor, and end it; False if it is not held any more."""
+        pk = f"ROLLOUT#{held.rollout}"
+        lock = Lock(rollout=successor.rollout, execution=successor.execution, since=successor.opened)
+        ended = held.model_copy(update={"status": RolloutStatus.CONTINUED})
+        documents: list[Document] = [
+            (pk, "ROLLOUT", ended.to_json()),
+            (f"ROLLOUT#{successor.rollout}", "ROLLOUT", successor.to_json()),
+            (f"LAYER#{held.variant}", "LOCK", lock.to_json()),
+            _listed(successor),
+        ]
+        return self._table.put_all(documents, (pk, "ROLLOUT", "status", RolloutStatus.HELD.value))
+
+    def _replace(self, rollout: Rollout, expected: RolloutStatus, steered: int) -> bool:
+        counted = ("steered", steered)
+        pk = f"ROLLOUT#{rollout.rollout}"
+        return self._table.put_if(pk, "ROLLOUT", rollout.to_json(), "status", expected.value, counted)
 
     def promote(self, rollout: Rollout, layers: Layers) -> None:
         """End an open rollout and move the promoted pointer to its candidate, both or neither.
@@ -88,3 +129,10 @@ class Rollouts:
     def release(self, variant: str, rollout: str) -> None:
         """Free the lock, if this rollout holds it."""
         self._table.delete_if(f"LAYER#{variant}", "LOCK", "rollout", rollout)
+
+
+def _listed(rollout: Rollout) -> Document:
+    """The line that finds a rollout by its variant."""
+    opened = rollout.opened.isoformat()
+    document = {"rollout": rollout.rollout, "opened": opened}
+    return f"LAYER#{rollout.variant}", f"ROLLOUT#{opened}#{rollout.rollout}", document

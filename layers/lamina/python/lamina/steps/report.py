@@ -81,7 +81,11 @@ def run(event: RunReportEvent | RolloutReportEvent, reach: Gateways) -> Reported
 def of_run(event: RunReportEvent, reach: Gateways) -> Reported:
     """Conclude the run: outcomes to the registry, a page and `report.json` to the bucket, a message to the topic."""
     explanations = {said.variant: _explanation(said.explanation, reach.store) for said in event.outcomes}
-    outcomes = tuple(_conclude(event.run, said, explanations[said.variant], reach) for said in event.outcomes)
+    rests = {said.variant: _explanation(said.then.explanation, reach.store) for said in event.outcomes if said.then}
+    outcomes = tuple(
+        _conclude(event.run, said, explanations[said.variant], rests.get(said.variant), reach)
+        for said in event.outcomes
+    )
     asked = reach.runs.get(event.run) or {}
     folder = f"reports/{event.run}"
     reach.store.write_json(
@@ -99,7 +103,11 @@ def of_run(event: RunReportEvent, reach: Gateways) -> Reported:
         reason=reason.text or f"started by: {reason.kind}",
         started=datetime.fromisoformat(asked["started"]) if "started" in asked else event.now,
         ended=event.now,
-        layers=tuple(_line(outcome, explanations[outcome.variant]) for outcome in outcomes),
+        layers=tuple(
+            line
+            for outcome in outcomes
+            for line in _lines(outcome, explanations[outcome.variant], rests.get(outcome.variant))
+        ),
         refused=tuple((refusal.layer, refusal.message) for refusal in event.refused),
         dry_run=bool(asked.get("dryRun")),
     )
@@ -118,10 +126,8 @@ def of_rollout(event: RolloutReportEvent, reach: Gateways) -> Reported:
     rollout = reach.rollouts.get(event.rollout)
     if rollout is None:
         raise NothingToRestore(f"rollout {event.rollout} is not in the registry, so there is nothing to report")
-    release = reach.layers.release(rollout.variant, rollout.candidate.version)
     entries = reach.rollouts.entries(event.rollout)
-    page = _page(rollout, release, entries, event.now, reach)
-    key = reach.store.write_text(page_key(rollout), render_rollout(page), HTML)
+    key, page = write_page(rollout, entries, event.now, reach)
     good = rollout.status is RolloutStatus.PROMOTED
     if not good:
         lost = [entry for entry in entries if entry.status is EntryStatus.UNRESTORED]
@@ -133,33 +139,64 @@ def of_rollout(event: RolloutReportEvent, reach: Gateways) -> Reported:
     return Reported(report=key, all_well=good, text=page.summary[:1500])
 
 
+def write_page(
+    rollout: Rollout, entries: Sequence[Entry], now: datetime, reach: Gateways
+) -> tuple[ObjectKey, RolloutPage]:
+    """Write the rollout's page as it stands now."""
+    release = reach.layers.release(rollout.variant, rollout.candidate.version)
+    page = _page(rollout, release, entries, now, reach)
+    return reach.store.write_text(page_key(rollout), render_rollout(page), HTML), page
+
+
 def page_key(rollout: Rollout) -> ObjectKey:
     """Where a rollout's page lies in the artifacts bucket."""
-    return f"reports/{rollout.run}/{rollout.variant}.html"
+    attempt = "" if rollout.attempt == 1 else f"-{rollout.attempt}"
+    return f"reports/{rollout.run}/{rollout.variant}{attempt}.html"
 
 
 def _news(outcome: LayerOutcome) -> bool:
     return concluding.worth_telling((outcome,), ())
 
 
-def _conclude(run: str, said: LayerOutcome, explanation: Explanation | None, reach: Gateways) -> LayerOutcome:
-    rollout = reach.rollouts.get(said.rollout) if said.rollout else None
+def _conclude(
+    run: str, said: LayerOutcome, explanation: Explanation | None, rest: Explanation | None, reach: Gateways
+) -> LayerOutcome:
+    """What a variant's branch said, concluded; `rest` explains its second attempt, if there was one."""
     quiet = said.outcome is Outcome.UP_TO_DATE and said.promoted is not None
     promoted = said.promoted if quiet else reach.layers.state(said.variant).promoted
-    outcome = concluding.conclude(said, promoted, rollout)
-    if explanation is not None:
-        taken = outcome.outcome is Outcome.PROMOTED
-        advisories = exposed(explanation.advice, taken=taken)
-        outcome = outcome.model_copy(update={"advisories": advisories, "unknown": explanation.advice.unknown})
-    if rollout is not None:
-        outcome = outcome.model_copy(update={"report": page_key(rollout)})
+    outcome = _attempt(said, promoted, explanation, reach)
+    if said.then is not None:
+        then = _attempt(said.then, promoted, rest, reach)
+        known = {"advisories": then.advisories, "unknown": then.unknown} if then.outcome is Outcome.PROMOTED else {}
+        outcome = concluding.with_rest(outcome, then).model_copy(update=known)
     reach.runs.conclude(run, outcome)
     return outcome
 
 
-def _line(outcome: LayerOutcome, explanation: Explanation | None) -> LayerLine:
+def _attempt(
+    said: LayerOutcome, promoted: int | None, explanation: Explanation | None, reach: Gateways
+) -> LayerOutcome:
+    rollout = reach.rollouts.get(said.rollout) if said.rollout else None
+    outcome = concluding.conclude(said, promoted, rollout)
+    if explanation is not None:
+        told = {
+            "advisories": exposed(explanation.advice, taken=outcome.outcome is Outcome.PROMOTED),
+            "unknown": explanation.advice.unknown,
+            "changed": {change.package: (change.from_, change.to) for change in explanation.changes},
+        }
+        outcome = outcome.model_copy(update=told)
+    return outcome if rollout is None else outcome.model_copy(update={"report": page_key(rollout)})
+
+
+def _lines(outcome: LayerOutcome, explanation: Explanation | None, rest: Explanation | None) -> list[LayerLine]:
+    """One line for each attempt."""
+    then = [] if outcome.then is None else [_line(outcome.then, f"{outcome.variant}, the rest", rest)]
+    return [_line(outcome, outcome.variant, explanation), *then]
+
+
+def _line(outcome: LayerOutcome, layer: str, explanation: Explanation | None) -> LayerLine:
     return LayerLine(
-        layer=outcome.variant,
+        layer=layer,
         outcome=outcome.outcome.value,
         summary=". ".join(part for part in (outcome.summary, outcome.message) if part),
         caught_by=outcome.caught_by.value if outcome.caught_by else None,
@@ -169,7 +206,7 @@ def _line(outcome: LayerOutcome, explanation: Explanation | None) -> LayerLine:
         culprits=outcome.culprits,
         held_back=tuple(sorted(outcome.held_back.items())),
         changes=tuple(PackageChange.of(change) for change in explanation.changes) if explanation else (),
-        href=f"{outcome.variant}.html" if outcome.report else "",
+        href=outcome.report.rsplit("/", 1)[1] if outcome.report else "",
         found=Found.of(explanation) if explanation else NOTHING_FOUND,
     )
 
