@@ -29,6 +29,14 @@ from lamina.views import (
 _JUDGED = ("harmful", "undecided", "alarm")
 
 
+_WAVE_OUTCOMES = {
+    "advance": "safe",
+    "rollback": "put back",
+    "restore": "safe, but for those that were put back",
+    "hold": "held",
+}
+
+
 @dataclass(frozen=True)
 class Told:
     """What was written down about a rollout beside its journal; None and empty where there is nothing.
@@ -77,6 +85,7 @@ def page_of(
         proof=Proof.from_json(told.findings) if told.findings else None,
         waves=_waves(rollout, entries, told.looks),
         canary_reason=rollout.canary_reason,
+        remarks=rollout.findings,
         verdict=Judgement.from_json(verdict) if verdict else None,
         judged=tuple(FunctionJudgement.from_json(function) for function in verdict.get("functions", ())),
         alpha=rollout.policy.alpha,
@@ -134,7 +143,8 @@ def summary(rollout: Rollout, entries: Sequence[Entry]) -> str:
             lost = [entry.function for entry in entries if entry.status is EntryStatus.UNRESTORED]
             return f"V{name[1:]} could not be put back everywhere: {', '.join(lost[:10])}. {rollout.cause}"
         case _:
-            return f"V{name[1:]} is being rolled out."
+            paused = f" It is paused: {rollout.paused}" if rollout.paused else ""
+            return f"V{name[1:]} is being rolled out.{paused}"
 
 
 def _waves(rollout: Rollout, entries: Sequence[Entry], looks: Sequence[Mapping[str, Any]]) -> tuple[WaveLine, ...]:
@@ -151,9 +161,7 @@ def _waves(rollout: Rollout, entries: Sequence[Entry], looks: Sequence[Mapping[s
                 started=min(mine),
                 ended=datetime.fromisoformat(last["at"]) if last else None,
                 functions=len(mine),
-                outcome={"advance": "safe", "rollback": "put back", "hold": "held"}.get(
-                    last["decision"] if last else "", "watched"
-                ),
+                outcome=_WAVE_OUTCOMES.get(last["decision"] if last else "", "watched"),
                 share=wave.percent,
             )
         )
