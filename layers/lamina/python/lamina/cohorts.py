@@ -23,8 +23,8 @@ class Cohorts:
 def choose(members: Sequence[Member], policy: RolloutPolicy, changed: Collection[str] = ()) -> Cohorts:
     """Deal the fleet out into a canary wave, the waves of the policy and, where aliases are used, a completing one.
 
-    Wave 0 is the canary. A wave that would attach nothing new is left out; the last that attaches leaves nobody out. The
-    completing wave attaches nothing: it moves aliases wholly to their new versions.
+    Wave 0 is the canary. A wave that would attach nothing new is left out; the last that attaches leaves nobody out.
+    The completing wave attaches nothing: it moves aliases wholly to their new versions.
 
     Args:
         changed: names of the packages that changed and that functions can use.
