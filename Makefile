@@ -41,7 +41,7 @@ replay: setup  ## SCENARIO=scenarios/httpx-0.28 [JSON=result.json]: replay a pie
 schema: setup  ## write docs/layer.schema.json anew, for editors of layer.toml
 	@$(BIN)/python -m local schema
 
-bench: setup  ## NAME=check | time_travel | quiet_day | build: measure, as JSON and as a table
+bench: setup  ## NAME=check | time_travel | quiet_day | build | verdict: measure, as JSON and as a table
 	@test -n '$(NAME)' || { echo 'which one? make bench NAME=check' >&2; exit 2; }
 	@PYTHONPATH=layers/lamina/python:. $(BIN)/python -m 'benchmarks.$(NAME)'
 

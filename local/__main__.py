@@ -61,7 +61,7 @@ def _with_aws(options: argparse.Namespace) -> int:
     from local.deploy.errors import DeployError
     from local.nodes import NodeMissing
     from local.pythons import InterpreterMissing
-    from local.results import ReplayFailed
+    from local.registry import ReplayFailed
     from local.scenario import ScenarioError, load
     from local.serve import serve
 

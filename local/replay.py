@@ -6,44 +6,47 @@ update, as of the later date, is the one under test; what became of it is the re
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from local import fleet, nodes, pythons
 from local.clock import Clock
 from local.cloud import Cloud, Stack
+from local.lambdas.backend import find_backend
 from local.osv import Osv
+from local.redeploy import merged, redeploy
+from local.registry import Registry, ReplayFailed, run_report
 from local.results import (
     Function,
     Layer,
-    Registry,
-    ReplayFailed,
     Result,
+    Then,
     broken_promises,
     differences,
-    run_report,
+    next_of,
 )
 from local.scenario import Member, Scenario
-from local.states.history import StateEvent
 from local.story import Story
 from local.tally import Tally
 from local.traffic import Traffic
+from local.troubles import Troubles
+from local.watcher import Watcher
 
 PROJECT = Path(__file__).parent.parent
 LIMIT = 3600.0
 """Real seconds after which an update is given up."""
 
-_ENDS = frozenset({"succeeded", "failed", "timed_out", "aborted"})
 _TIMED = ("Check", "Build", "Publish", "Verify", "Rollout")
 
 
@@ -65,59 +68,6 @@ class Replay:
             raise ReplayFailed("functions are not where they should be:\n" + "\n".join(self.broken))
 
 
-@dataclass
-class _Watcher:
-    """Follows executions: which run, how the named ones ended, how long states took. Called from their threads."""
-
-    machines: Mapping[str, str]
-    """What the story calls a state machine, by its name."""
-    story: Story
-    running: set[str] = field(default_factory=set)
-    ended: dict[str, str] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    _entered: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-    _last: float = field(default_factory=time.monotonic)
-
-    def __call__(self, event: StateEvent) -> None:
-        machine = self.machines.get(event.machine)
-        if machine is None:
-            return
-        with self._changed:
-            self._note(event, time.monotonic())
-            self._changed.notify_all()
-        self.story.step(machine, event.kind, event.state, event.data)
-
-    def wait(self, execution: str, limit: float) -> str:
-        """How the execution ended, in Step Functions' words."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: execution in self.ended, limit):
-                raise ReplayFailed(f"{execution.rsplit(':', 1)[-1]} had not ended after {limit:.0f} seconds")
-            return self.ended[execution]
-
-    def wait_quiet(self, limit: float, calm: float = 1.0) -> None:
-        """Return once nothing has run for `calm` seconds: what an execution's end sets off comes by way of events."""
-        deadline = time.monotonic() + limit
-        with self._changed:
-            while self.running or time.monotonic() - self._last < calm:
-                if time.monotonic() > deadline:
-                    raise ReplayFailed(f"still running after {limit:.0f} seconds: {', '.join(sorted(self.running))}")
-                self._changed.wait(calm / 4)
-
-    def _note(self, event: StateEvent, now: float) -> None:
-        self._last = now
-        where = event.execution_arn, event.state
-        if event.kind == "started":
-            self.running.add(event.execution_arn)
-        elif not event.state and event.kind in _ENDS:
-            self.running.discard(event.execution_arn)
-            self.ended[event.execution_arn] = event.kind.upper()
-        elif event.kind == "entered":
-            self._entered.setdefault(where, []).append(now)
-        elif event.kind == "exited" and self._entered.get(where):
-            self.seconds[event.state] = self.seconds.get(event.state, 0.0) + now - self._entered[where].pop()
-
-
 class Stage:
     """Lamina, deployed on an embedded AWS, with a scenario's layer definitions."""
 
@@ -129,7 +79,7 @@ class Stage:
         machines = {
             stack.resources[name].rsplit(":", 1)[-1]: name.lower() for name in ("Update", "Rollout", "Rollback")
         }
-        self.watcher = _Watcher(machines, story)
+        self.watcher = Watcher(machines, story)
         cloud.on_state.append(self.watcher)
 
     def update(self, name: str, order: Mapping[str, Any], limit: float = LIMIT) -> dict[str, Any]:
@@ -198,47 +148,107 @@ def replay(scenario: Scenario, story: Story, *, reports: Path, runtime: str | No
     for needed in sorted({member.runtime for member in scenario.fleet}):
         _find(needed)
     story.begin(scenario.title, f"{scenario.before} → {scenario.after}")
-    with stage(scenario.definitions, scenario.minute_seconds, story, runtime) as lamina:
+    with (
+        tempfile.TemporaryDirectory(prefix="lamina-definitions-") as work,
+        stage(scenario.definitions, scenario.minute_seconds, story, runtime) as lamina,
+    ):
         story.chapter(f"The package index as of {scenario.before}: making release 1")
         first = lamina.update(f"{_safe(scenario.name)}-before", {"asOf": scenario.before.isoformat()})
-        arns = released(lamina, first)
         story.chapter(f"{len(scenario.fleet)} functions on release 1, {scenario.warm_up_minutes} minutes of traffic")
-        lambdas = lamina.cloud.client("lambda")
-        # A build or a look at the metrics is not to wait for the traffic; the clock waits for the traffic anyway.
-        lamina.cloud.lambdas.background.update(member.name for member in scenario.fleet)
-        fleet.create(lambdas, lamina.cloud.client("iam"), scenario.fleet, arns)
-        traffic = Traffic(lamina.cloud.lambdas, lamina.cloud.clock, fleet.sources(scenario.fleet))
-        tally = Tally(lamina.cloud.lambdas, lambdas, scenario.fleet, traffic, story)
-        traffic.start()
-        try:
-            traffic.wait_minutes(scenario.warm_up_minutes)
+        with _peopled(lamina, scenario, released(lamina, first), story) as people:
+            people.traffic.wait_minutes(scenario.warm_up_minutes)
             story.chapter(f"The package index as of {scenario.after}: the update under test")
-            before = {member.name: fleet.serving_layers(lambdas, member) for member in scenario.fleet}
-            calls, seconds = Counter(_own_calls(lamina)), dict(lamina.watcher.seconds)
-            order = {"asOf": scenario.after.isoformat()} | ({"force": True} if scenario.force else {})
-            report = lamina.update(f"{_safe(scenario.name)}-after", order)
-            traffic.check()
-        finally:
-            traffic.stop()
-        layers = _layers(lamina, first, report)
-        candidates = {layer.candidate.arn for layer in layers.values() if layer.candidate is not None}
-        spent = {name: total - seconds.get(name, 0.0) for name, total in lamina.watcher.seconds.items()}
-        result = Result(
-            layers=layers,
-            functions={
-                member.name: _function(lambdas, member, before[member.name], tally.had(member.name, candidates))
-                for member in scenario.fleet
-            },
-            traffic=tally.flow(candidates),
-            seconds={name.lower(): spent[name] for name in _TIMED if spent.get(name)}
-            | {"total": time.monotonic() - started},
-            aws_calls=Counter(_own_calls(lamina)) - calls,
-        )
-        pages = _pages(lamina, report, reports)
-        excused = {name for row in report["outcomes"] for name in lamina.registry.excused(row.get("rollout"))}
-    found = differences(result, scenario.expect) if scenario.expect else []
+            if scenario.definitions_after is not None:
+                after = merged(scenario.definitions, scenario.definitions_after, Path(work) / "definitions")
+                redeploy(lamina.cloud, lamina.stack, after)
+            result, report = _under_test(lamina, scenario, people, first)
+            pages = _pages(lamina, report, reports)
+            last = [row.get("then") or row for row in report["outcomes"]]
+            excused = {name for row in last for name in lamina.registry.excused(row.get("rollout"))}
+            if scenario.next_day is not None:
+                story.chapter(f"The package index as of {scenario.next_day}: another update")
+                order = {"asOf": scenario.next_day.isoformat()}
+                later = lamina.update(f"{_safe(scenario.name)}-next", order)
+                result = replace(result, next=next_of(lamina.registry, later))
+            people.traffic.check()
+    result = replace(result, seconds={**result.seconds, "total": time.monotonic() - started})
+    told = " ".join(_plain(page) for page in pages)
+    found = differences(result, scenario.expect, told) if scenario.expect else []
     story.end(result, found, [str(page) for page in pages])
     return Replay(result, found, broken_promises(result.layers, result.functions, excused), pages)
+
+
+@dataclass(frozen=True)
+class _People:
+    """A fleet with its callers, and those who count and trouble them."""
+
+    traffic: Traffic
+    tally: Tally
+    troubles: Troubles
+
+
+@contextmanager
+def _peopled(lamina: Stage, scenario: Scenario, arns: Mapping[str, str], story: Story) -> Iterator[_People]:
+    """The scenario's functions on these layer versions, called for as long as the block runs."""
+    engine, lambdas = lamina.cloud.lambdas, lamina.cloud.client("lambda")
+    # A build or a look at the metrics is not to wait for the traffic; the clock waits for the traffic anyway.
+    engine.background.update(member.name for member in scenario.fleet)
+    engine.lifetimes.update(
+        (member.name, member.invocations_per_environment)
+        for member in scenario.fleet
+        if member.invocations_per_environment is not None
+    )
+    fleet.create(lambdas, lamina.cloud.client("iam"), scenario.fleet, arns)
+    for member in scenario.fleet:
+        if member.state != "Active":
+            find_backend(engine.account, engine.region).set_state(member.name, member.state)
+    troubles = Troubles(scenario.trouble)
+    traffic = Traffic(engine, lamina.cloud.clock, fleet.sources(scenario.fleet), trouble=troubles.error_rate)
+
+    def served() -> None:
+        troubles.begin("canary", traffic.minutes)
+
+    tally = Tally(engine, lambdas, scenario.fleet, traffic, story, served)
+    traffic.start()
+    try:
+        yield _People(traffic, tally, troubles)
+    finally:
+        traffic.stop()
+
+
+def _under_test(
+    lamina: Stage, scenario: Scenario, people: _People, first: Mapping[str, Any]
+) -> tuple[Result, dict[str, Any]]:
+    """Run the update under test; what it came to, and its report."""
+    lambdas = lamina.cloud.client("lambda")
+    before = {member.name: fleet.serving_layers(lambdas, member) for member in scenario.fleet}
+    calls, seconds = Counter(_own_calls(lamina)), dict(lamina.watcher.seconds)
+    people.troubles.begin("update", people.traffic.minutes)
+    order = {"asOf": scenario.after.isoformat()} | ({"force": True} if scenario.force else {})
+    report = lamina.update(f"{_safe(scenario.name)}-after", order)
+    layers = _layers(lamina, first, report)
+    candidates = {layer.candidate.arn for layer in layers.values() if layer.candidate is not None}
+    spent = {name: total - seconds.get(name, 0.0) for name, total in lamina.watcher.seconds.items()}
+    left_alone = {
+        name: reason
+        for row in report["outcomes"]
+        for name, reason in lamina.registry.left_alone(row.get("rollout")).items()
+    }
+    functions = {
+        member.name: replace(
+            _function(lambdas, member, before[member.name], people.tally.had(member.name, candidates)),
+            left_alone=left_alone.get(member.name, ""),
+        )
+        for member in scenario.fleet
+    }
+    result = Result(
+        layers=layers,
+        functions=functions,
+        traffic=people.tally.flow(candidates),
+        seconds={name.lower(): spent[name] for name in _TIMED if spent.get(name)},
+        aws_calls=Counter(_own_calls(lamina)) - calls,
+    )
+    return result, report
 
 
 def released(lamina: Stage, report: Mapping[str, Any]) -> dict[str, str]:
@@ -266,10 +276,19 @@ def _layers(lamina: Stage, first: Mapping[str, Any], report: Mapping[str, Any]) 
             culprits=tuple(row.get("culprits") or ()),
             held_back=dict(row.get("heldBack") or {}),
             message=row.get("message") or row.get("summary") or "",
+            then=_then(lamina, row),
         )
         for row in report["outcomes"]
         for variant in [row["variant"]]
     }
+
+
+def _then(lamina: Stage, row: Mapping[str, Any]) -> Then | None:
+    then = row.get("then")
+    if then is None:
+        return None
+    changed = {name: (old, new) for name, (old, new) in then["changed"].items()}
+    return Then(then["outcome"], lamina.registry.release(row["variant"], then.get("candidate")), changed)
 
 
 def _function(lambdas: Any, member: Member, before: tuple[str, ...], attached: bool) -> Function:
@@ -291,8 +310,14 @@ def _pages(lamina: Stage, report: Mapping[str, Any], reports: Path) -> list[Path
     """Copies of the run's pages, which refer to each other; the rollouts' first."""
     shutil.rmtree(reports, ignore_errors=True)
     folder = f"reports/{report['run']}/"
-    rollouts = [row["report"] for row in report["outcomes"] if row.get("report")]
+    attempts = [attempt for row in report["outcomes"] for attempt in (row, row.get("then")) if attempt]
+    rollouts = [attempt["report"] for attempt in attempts if attempt.get("report")]
     return [lamina.fetch(key, reports / key.removeprefix(folder)) for key in (*rollouts, f"{folder}index.html")]
+
+
+def _plain(page: Path) -> str:
+    """The text of a page, without its markup."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page.read_text("utf-8"))).split())
 
 
 def _own_calls(lamina: Stage) -> Mapping[str, int]:

@@ -1,98 +1,34 @@
-"""What a replay came to: read from the registry and the bucket, as an operator would, and judged.
+"""What a replay came to, and how that compares with what it should have come to.
 
 The JSON form is a contract: see the scenarios' README.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from boto3.dynamodb.types import TypeDeserializer
-
+from local.registry import Registry, Release
 from local.scenario import Expectation
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_s3 import S3Client
 
 # The most serious first: what a run of several layers is called after.
 SERIOUS = ("rolled_back", "rejected", "failed", "held", "promoted", "up_to_date")
 
 
-class ReplayFailed(Exception):
-    """The replay itself went wrong, whatever Lamina did; the message says where."""
-
-
 @dataclass(frozen=True)
-class Release:
-    """A published layer version with the packages in it."""
+class Then:
+    """What became of the rest of an update, once the culprits were held back."""
 
-    version: int
-    arn: str
-    packages: dict[str, str]
-    node_packages: dict[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Version and packages; those of npm only where there are any."""
-        node = {"node_packages": self.node_packages} if self.node_packages else {}
-        return {"version": self.version, "packages": self.packages, **node}
-
-
-class Registry:
-    """Reads what Lamina remembers, from its table."""
-
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self._client = client
-        self._table = table
-        self._plain = TypeDeserializer().deserialize
-
-    def promoted(self, variant: str) -> int | None:
-        """The version that new functions get, or None before the first."""
-        version = self._item(f"LAYER#{variant}", "STATE").get("promoted")
-        return None if version is None else int(version)
-
-    def release(self, variant: str, version: int | None) -> Release | None:
-        """One release of a variant."""
-        item = {} if version is None else self._item(f"LAYER#{variant}", f"RELEASE#{version:08d}")
-        if not item:
-            return None
-        npm = item.get("nodePackages", {})
-        return Release(int(item["version"]), item["arn"], dict(item["packages"]), dict(npm))
-
-    def excused(self, rollout: str | None) -> set[str]:
-        """Functions that a rollout meant to leave, or to put back, on the old release whatever became of the rest."""
-        if rollout is None:
-            return set()
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
-            ExpressionAttributeValues={":pk": {"S": f"ROLLOUT#{rollout}"}, ":sk": {"S": "FUNCTION#"}},
-        )
-        entries = [item for page in pages for item in page["Items"]]
-        return {entry["function"]["S"] for entry in entries if entry["status"]["S"] in ("left_alone", "restored")}
-
-    def _item(self, pk: str, sk: str) -> dict[str, Any]:
-        key = {"pk": {"S": pk}, "sk": {"S": sk}}
-        item = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item", {})
-        return {name: self._plain(value) for name, value in item.items()}
-
-
-def run_report(s3: S3Client, bucket: str, run: str) -> dict[str, Any]:
-    """The report that a run left in the artifacts bucket."""
-    try:
-        body = s3.get_object(Bucket=bucket, Key=f"reports/{run}/report.json")["Body"].read()
-    except s3.exceptions.NoSuchKey:
-        raise ReplayFailed(f"the run {run} left no report; its execution ended before Report") from None
-    report: dict[str, Any] = json.loads(body)
-    return report
+    outcome: str
+    candidate: Release | None
+    changed: Mapping[str, tuple[str | None, str | None]]
+    """Package to its version before and in the candidate."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What the update did to one variant."""
+    """What the update did to one variant. All but `promoted` and `then` speaks of the update as first proposed."""
 
     outcome: str
     before: Release | None
@@ -102,6 +38,12 @@ class Layer:
     culprits: tuple[str, ...] = ()
     held_back: Mapping[str, str] = field(default_factory=dict)
     message: str = ""
+    then: Then | None = None
+
+    @property
+    def last(self) -> tuple[str, Release | None]:
+        """Outcome and candidate of the last attempt."""
+        return (self.then.outcome, self.then.candidate) if self.then else (self.outcome, self.candidate)
 
 
 @dataclass(frozen=True)
@@ -114,6 +56,18 @@ class Function:
     latest: tuple[str, ...]
     routed: bool = False
     """Whether its alias still sends a share of its callers to another version."""
+    left_alone: str = ""
+    """Why it was left alone; empty where it was not."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Layers before and after, whether it had the candidate, and why not where it was left alone."""
+        reason = {"left_alone": self.left_alone} if self.left_alone else {}
+        return {
+            "before": list(self.before),
+            "after": list(self.after),
+            "candidate_attached": self.candidate_attached,
+            **reason,
+        }
 
 
 @dataclass(frozen=True)
@@ -127,6 +81,19 @@ class Flow:
 
 
 @dataclass(frozen=True)
+class Next:
+    """What another update came to, after the one that the rest of a result is about."""
+
+    outcome: str
+    changed: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    """Package to its version before and after, of what was promoted."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Outcome and changes."""
+        return {"outcome": self.outcome, "changed": {name: list(move) for name, move in self.changed.items()}}
+
+
+@dataclass(frozen=True)
 class Result:
     """A whole replay."""
 
@@ -135,6 +102,7 @@ class Result:
     traffic: Flow
     seconds: Mapping[str, float]
     aws_calls: Mapping[str, int]
+    next: Next | None = None
 
     @property
     def outcome(self) -> str:
@@ -151,6 +119,15 @@ class Result:
         """The packages that are blamed, over all layers."""
         return sorted({culprit for layer in self.layers.values() for culprit in layer.culprits})
 
+    @property
+    def then(self) -> dict[str, Any] | None:
+        """What became of the rest, over all layers; the most serious outcome."""
+        thens = [layer.then for layer in self.layers.values() if layer.then is not None]
+        if not thens:
+            return None
+        changed = {name: list(move) for then in thens for name, move in then.changed.items()}
+        return {"outcome": min((then.outcome for then in thens), key=SERIOUS.index), "changed": changed}
+
     def to_json(self) -> dict[str, Any]:
         """The contract's JSON value."""
         return {
@@ -158,6 +135,8 @@ class Result:
             "caught_by": self.caught_by,
             "culprits": self.culprits,
             "held_back": {name: version for layer in self.layers.values() for name, version in layer.held_back.items()},
+            **({} if self.then is None else {"then": self.then}),
+            **({} if self.next is None else {"next": self.next.to_json()}),
             "layers": {
                 variant: {
                     "before": layer.before and layer.before.to_json(),
@@ -166,14 +145,7 @@ class Result:
                 }
                 for variant, layer in self.layers.items()
             },
-            "functions": {
-                name: {
-                    "before": list(function.before),
-                    "after": list(function.after),
-                    "candidate_attached": function.candidate_attached,
-                }
-                for name, function in self.functions.items()
-            },
+            "functions": {name: function.to_json() for name, function in self.functions.items()},
             "traffic": {
                 "invocations": self.traffic.invocations,
                 "errors": self.traffic.errors,
@@ -191,16 +163,16 @@ def broken_promises(
     """Sentences about functions that are neither on the old release nor on the new one; none if all is well.
 
     A function's layers must be those of before, or those with candidates in the same places; all on the new one after
-    a promotion, all on the old one after anything else but a held rollout, in which both occur. Of `excused`
-    functions the journal says that they stayed, or were put back.
+    a promotion, all on the old one after anything else but a held rollout, in which both occur; what counts is the
+    last attempt. Of `excused` functions the journal says that they stayed, or were put back.
     """
     sentences = []
-    candidates = {
-        layer.before.arn: layer.candidate.arn
-        for layer in layers.values()
-        if layer.before is not None and layer.candidate is not None and layer.outcome in ("promoted", "held")
-    }
-    held = any(layer.outcome == "held" for layer in layers.values())
+    candidates = {}
+    for layer in layers.values():
+        outcome, candidate = layer.last
+        if layer.before is not None and candidate is not None and outcome in ("promoted", "held"):
+            candidates[layer.before.arn] = candidate.arn
+    held = any(layer.last[0] == "held" for layer in layers.values())
     for name, function in functions.items():
         new = tuple(candidates.get(arn, arn) for arn in function.before)
         allowed = (function.before, new) if held or name in excused else (new,)
@@ -212,14 +184,45 @@ def broken_promises(
     return sentences
 
 
-def differences(result: Result, expect: Expectation) -> list[str]:
-    """In what the result is not as expected, as sentences."""
+def differences(result: Result, expect: Expectation, told: str = "") -> list[str]:
+    """In what the result, or what its reports have `told`, is not as expected, as sentences."""
+    then, later = (result.then or {}).get("outcome"), result.next and result.next.outcome
     wanted: list[tuple[str, object, object]] = [("outcome", expect.outcome, result.outcome)]
     if expect.caught_by is not None:
         wanted.append(("caught by", expect.caught_by, result.caught_by))
     if expect.culprits is not None:
         wanted.append(("culprits", _names(expect.culprits), _names(result.culprits)))
-    return [f"{what}: expected {expected}, was {actual}" for what, expected, actual in wanted if expected != actual]
+    if expect.held_back is not None:
+        wanted.append(("held back", expect.held_back, result.to_json()["held_back"]))
+    if expect.then is not None:
+        wanted.append(("then", expect.then, then))
+    if expect.next is not None:
+        wanted.append(("next", expect.next, later))
+    for layer, outcome in expect.layers.items():
+        of_it = {name: found.outcome for name, found in result.layers.items() if name.rsplit("-", 2)[0] == layer}
+        wanted.append((f"outcome of {layer}", dict.fromkeys(of_it, outcome) or outcome, of_it))
+    found = [f"{what}: expected {expected}, was {actual}" for what, expected, actual in wanted if expected != actual]
+    for function, words in expect.left_alone.items():
+        reason = result.functions[function].left_alone
+        if words not in reason:
+            found.append(f"left alone: expected {function} with {words!r}, was {reason or 'not'!r}")
+    found += [f"says: expected {words!r}, which is in no report" for words in expect.says if words not in told]
+    return found
+
+
+def next_of(registry: Registry, report: Mapping[str, Any]) -> Next:
+    """What a later update came to, from its report."""
+    changed: dict[str, tuple[str | None, str | None]] = {}
+    outcomes = []
+    for row in report["outcomes"]:
+        outcomes.append(row["outcome"])
+        before = registry.release(row["variant"], row.get("before"))
+        after = registry.release(row["variant"], row.get("promoted"))
+        old, new = before.packages if before else {}, after.packages if after else {}
+        changed |= {
+            name: (old.get(name), new.get(name)) for name in sorted(old | new) if old.get(name) != new.get(name)
+        }
+    return Next(min(outcomes, key=SERIOUS.index, default="up_to_date"), changed)
 
 
 def flow(counts: Mapping[tuple[str, str, tuple[str, ...]], tuple[int, int]], candidates: Iterable[str]) -> Flow:

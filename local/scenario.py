@@ -2,24 +2,23 @@
 
 A scenario is a folder::
 
-    scenario.toml                     dates, speed, fleet, expectation
+    scenario.toml                     dates, speed, fleet, trouble, expectation
     layers/<name>/layer.toml, …       the layer definitions that Lamina works on
+    layers-after/<name>/…             files that take the place of those in layers/ for the update under test
     fleet/<function>/app.py, …        the functions that use the layers
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-Outcome: TypeAlias = Literal["promoted", "rolled_back", "rejected", "up_to_date", "held", "failed"]
-Stage: TypeAlias = Literal["resolve", "build", "verify", "canary"]
+from local.scenariofile import Anchor, Expectation, Group, ScenarioError, Trouble, read_file, read_toml
 
 _LANGUAGES = {
     "python": (("app.py",), "with handler(event, context)"),
@@ -27,49 +26,8 @@ _LANGUAGES = {
 }
 """How a runtime's name begins → the file that `app.handler` may be in, and what is to be there."""
 
-
-class ScenarioError(Exception):
-    """A scenario that cannot be replayed; the message names the file, the key and what to do."""
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, alias_generator=lambda name: name.replace("_", "-")
-    )
-
-
-class Group(_Table):
-    """One table `[fleet.<name>]`: `count` functions with the same code, layers and traffic."""
-
-    layers: list[str] = Field(min_length=1)
-    runtime: str | None = Field(None, min_length=1)
-    """One that all of the layers are for; without it, the first of these that there is code for."""
-    count: int | None = Field(None, ge=1)
-    per_minute: float = Field(gt=0)
-    """Invocations a minute, for each function; below 1 it means one every few minutes."""
-    alias: str | None = Field(None, min_length=1)
-    event: dict[str, Any] = {}
-    error_rate: float = Field(0.0, ge=0, le=1)
-    """The share of events that are sent with `{"fail": true}`."""
-
-
-class Expectation(_Table):
-    """The table `[expect]`: what the replay should come to; what is not named is not compared."""
-
-    outcome: Outcome
-    caught_by: Stage | None = None
-    culprits: list[str] | None = None
-
-
-class _File(_Table):
-    title: str
-    before: dt.date
-    after: dt.date
-    minute_seconds: float = Field(1.0, gt=0)
-    warm_up_minutes: int = Field(20, ge=0)
-    force: bool = False
-    fleet: dict[str, Group] = {}
-    expect: Expectation | None = None
+IMAGE = "provided.al2023"
+"""The runtime in the name of image functions, which have none."""
 
 
 class Member(BaseModel):
@@ -79,15 +37,35 @@ class Member(BaseModel):
 
     name: str
     code: Path
-    """The folder that holds its code."""
+    """The folder that holds its code; of an image nothing is read."""
     runtime: str
     architectures: tuple[str, ...]
     """What all of its layers are published for."""
     layers: tuple[str, ...]
     """Names of layer definitions, in attach order."""
     per_minute: float
+    """Invocations a minute; 0 for one that nobody calls."""
     alias: str | None
     event: dict[str, Any]
+    error_rate: float
+    invocations_per_environment: int | None = None
+    unreleased: bool = False
+    provisioned_concurrency: int | None = None
+    snap_start: bool = False
+    fill_mb: float | None = None
+    package: Literal["zip", "image"] = "zip"
+    state: Literal["Active", "Inactive", "Failed"] = "Active"
+    tags: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Outage:
+    """Minutes in which functions fail, counted from an anchor."""
+
+    after: Anchor
+    from_minute: int
+    minutes: int
+    functions: frozenset[str]
     error_rate: float
 
 
@@ -103,6 +81,8 @@ class Scenario(BaseModel):
     """The package index as of this date makes the release that the fleet starts with …"""
     after: dt.date
     """… and as of this one, the update under test."""
+    next_day: dt.date | None
+    """… and as of this one, if any, an update after that."""
     minute_seconds: float
     """How long a CloudWatch minute lasts, in real seconds, unless its traffic takes longer."""
     warm_up_minutes: int
@@ -110,18 +90,18 @@ class Scenario(BaseModel):
     """Whether the update under test rebuilds and rolls out layers in which nothing changed, too."""
     definitions: Path
     """The folder with one layer definition in each folder."""
+    definitions_after: Path | None
+    """The folder with files that take the place of the definitions' own for the update under test."""
     layers: tuple[str, ...]
     fleet: tuple[Member, ...]
+    trouble: tuple[Outage, ...]
     expect: Expectation | None
 
 
 def load(folder: Path) -> Scenario:
     """Read the scenario in `folder`; raises `ScenarioError`."""
     path = folder / "scenario.toml"
-    file = _validated(path, _toml(path, "a scenario is a folder with a scenario.toml, layers/ and fleet/"))
-    if file.before > file.after:
-        raise ScenarioError(f"{path}: before ({file.before}) is later than after ({file.after}); swap them")
-
+    file = read_file(path)
     definitions = folder / "layers"
     layers = tuple(sorted(entry.parent.name for entry in definitions.glob("*/layer.toml")))
     if not layers:
@@ -129,8 +109,8 @@ def load(folder: Path) -> Scenario:
     for code in sorted((folder / "fleet").glob("*/")):
         if code.name not in file.fleet:
             raise ScenarioError(f"{path}: fleet/{code.name} is not used; add a table [fleet.{code.name}]")
-
-    members = tuple(member for name, group in file.fleet.items() for member in _members(folder, name, group))
+    groups = {name: _members(folder, name, group) for name, group in file.fleet.items()}
+    members = tuple(member for group in groups.values() for member in group)
     twice = {member.name for member in members if sum(other.name == member.name for other in members) > 1}
     if twice:
         raise ScenarioError(f"{path}: two functions would be called {min(twice)}; rename one of their folders")
@@ -139,19 +119,89 @@ def load(folder: Path) -> Scenario:
         title=file.title,
         before=file.before,
         after=file.after,
+        next_day=file.next_day,
         minute_seconds=file.minute_seconds,
         warm_up_minutes=file.warm_up_minutes,
         force=file.force,
         definitions=definitions.resolve(),
+        definitions_after=_after(folder, layers),
         layers=layers,
         fleet=members,
-        expect=file.expect,
+        trouble=tuple(_outage(f"{path}: trouble.{at}", trouble, groups) for at, trouble in enumerate(file.trouble)),
+        expect=file.expect and _resolved(path, file.expect, groups, layers),
     )
 
 
+def _after(folder: Path, layers: Sequence[str]) -> Path | None:
+    after = folder / "layers-after"
+    if not after.is_dir():
+        return None
+    for found in sorted(after.iterdir()):
+        if found.name not in layers:
+            raise ScenarioError(f"{found}: there is no layers/{found.name} to change; correct its name")
+    return after.resolve()
+
+
+def _outage(at: str, trouble: Trouble, groups: dict[str, list[Member]]) -> Outage:
+    names = list(groups) if trouble.functions is None else trouble.functions
+    functions = frozenset(function for name in names for function in _named(f"{at}.functions", name, groups))
+    return Outage(trouble.after, trouble.from_minute, trouble.minutes, functions, trouble.error_rate)
+
+
+def _resolved(path: Path, expect: Expectation, groups: dict[str, list[Member]], layers: Sequence[str]) -> Expectation:
+    """The expectation with single functions in the place of tables."""
+    for layer in expect.layers:
+        if layer not in layers:
+            raise ScenarioError(f"{path}: expect.layers names {layer!r}; use one of {', '.join(layers)}")
+    left_alone = {
+        function: words
+        for name, words in expect.left_alone.items()
+        for function in _named(f"{path}: expect.left-alone", name, groups)
+    }
+    return expect.model_copy(update={"left_alone": left_alone})
+
+
+def _named(at: str, name: str, groups: dict[str, list[Member]]) -> list[str]:
+    """The functions that a name stands for: a table's, or one."""
+    if name in groups:
+        return [member.name for member in groups[name]]
+    if any(member.name == name for members in groups.values() for member in members):
+        return [name]
+    raise ScenarioError(f"{at} names {name!r}, which is no function; use one of {', '.join(groups)}")
+
+
 def _members(folder: Path, name: str, group: Group) -> list[Member]:
+    names = [name] if group.count is None else [f"{name}-{number}" for number in range(1, group.count + 1)]
+    runtime, architectures = _platform(folder, name, group)
+    return [
+        Member(
+            name=member,
+            code=(folder / "fleet" / name).resolve(),
+            runtime=runtime,
+            architectures=architectures,
+            layers=tuple(group.layers or ()),
+            per_minute=group.per_minute if group.called and group.per_minute else 0.0,
+            alias=group.alias,
+            event=group.event,
+            error_rate=group.error_rate,
+            invocations_per_environment=group.invocations_per_environment,
+            unreleased=group.unreleased,
+            provisioned_concurrency=group.provisioned_concurrency,
+            snap_start=group.snap_start,
+            fill_mb=group.fill_mb,
+            package=group.package,
+            state=group.state,
+            tags=group.tags,
+        )
+        for member in names
+    ]
+
+
+def _platform(folder: Path, name: str, group: Group) -> tuple[str, tuple[str, ...]]:
+    """The runtime of a group's functions, and the architectures that they may have."""
+    if group.layers is None:
+        return IMAGE, ("x86_64", "arm64")
     path, key = folder / "scenario.toml", f"[fleet.{name}]"
-    code = folder / "fleet" / name
     offers = [_offer(folder, key, layer) for layer in group.layers]
     runtimes = [runtime for runtime in offers[0].runtimes if all(runtime in others.runtimes for others in offers)]
     architectures = tuple(
@@ -167,22 +217,8 @@ def _members(folder: Path, name: str, group: Group) -> list[Member]:
             f"{path}: {key} runtime {group.runtime!r} is not what its layers {', '.join(group.layers)} are for; "
             f"use one of {', '.join(runtimes)}"
         )
-    runtime = _runtime(f"{path}: {key}", code, [group.runtime] if group.runtime else runtimes, offers)
-    names = [name] if group.count is None else [f"{name}-{number}" for number in range(1, group.count + 1)]
-    return [
-        Member(
-            name=member,
-            code=code.resolve(),
-            runtime=runtime,
-            architectures=architectures,
-            layers=tuple(group.layers),
-            per_minute=group.per_minute,
-            alias=group.alias,
-            event=group.event,
-            error_rate=group.error_rate,
-        )
-        for member in names
-    ]
+    code = folder / "fleet" / name
+    return _runtime(f"{path}: {key}", code, [group.runtime] if group.runtime else runtimes, offers), architectures
 
 
 def _runtime(at: str, code: Path, runtimes: Sequence[str], offers: Sequence[_Offer]) -> str:
@@ -219,7 +255,7 @@ class _Offer:
 def _offer(folder: Path, key: str, layer: str) -> _Offer:
     """What functions need to know of a definition. Anything else in it is Lamina's to judge."""
     path = folder / "layers" / layer / "layer.toml"
-    tables = _toml(path, f"{key} in scenario.toml names the layer {layer!r}; add it, or correct the name")
+    tables = read_toml(path, f"{key} in scenario.toml names the layer {layer!r}; add it, or correct the name")
     table = tables.get("layer")
     table = table if isinstance(table, dict) else {}
     offer = table.get("runtimes"), table.get("architectures", ["x86_64", "arm64"])
@@ -233,28 +269,4 @@ def _offer(folder: Path, key: str, layer: str) -> _Offer:
     return _Offer(runtimes, architectures, bootstrap)  # type: ignore[arg-type]  # just checked
 
 
-def _toml(path: Path, remedy: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise ScenarioError(f"{path} does not exist: {remedy}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"{path} is not valid TOML: {error}") from None
-
-
-_REMEDIES = {
-    "missing": "is missing; add it",
-    "extra_forbidden": "is not a key that scenarios have; remove it or correct its name",
-}
-
-
-def _validated(path: Path, content: dict[str, Any]) -> _File:
-    try:
-        return _File.model_validate(content)
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            key = ".".join(str(part) for part in problem["loc"])
-            wrong = f"{problem['msg']}; it is {problem['input']!r}"
-            lines.append(f"{path}: {key} {_REMEDIES.get(problem['type'], wrong)}")
-        raise ScenarioError("\n".join(lines)) from None
+__all__ = ["Expectation", "Member", "Outage", "Scenario", "ScenarioError", "load"]

@@ -32,11 +32,11 @@ COLOURS = {
 
 # States that only carry values from one to the next; a reader of the story does not miss them.
 _PATHS = {
-    "update": ("Plan", "Check", "Bundle", "Build", "Publish", "Verify", "Rollout", "Report"),
+    "update": ("Plan", "Check", "Bundle", "Build", "Publish", "Verify", "Rollout", "Proceed", "Report"),
     "rollout": ("Enroll", "Attach", "Wait", "Watch", "Promote", "Rollback", "Report"),
     "rollback": ("Restore", "Confirm", "Hold", "Report"),
 }
-_QUIET = frozenset({"Wait", "Watch", "Report"})
+_QUIET = frozenset({"Wait", "Watch", "Proceed", "Report"})
 # Where a layer's branch ends with an outcome. A rollout that was stopped is judged later, by the run's report.
 _ENDINGS = frozenset({"UpToDate", "Rejected", "RolledOut", "Failed"})
 _LOOK = "rollout  [cyan]Watch[/] "
@@ -96,16 +96,23 @@ class Lines(Story):
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(file=sys.stdout, width=200, highlight=False)
         self._started = time.monotonic()
+        self._looks: set[str] = set()
 
     def begin(self, title: str, subtitle: str) -> None:
         self._started = time.monotonic()
         self._say(f"[bold]{escape(title)}[/]  ({subtitle})")
 
     def chapter(self, text: str) -> None:
+        self._looks.clear()
         self._say(f"[bold]{escape(text)}[/]")
 
     def step(self, machine: str, kind: str, state: str, data: Any) -> None:
         if sentence := sentence_of(machine, kind, state, data):
+            # A look that finds what an earlier one found is no news; a long watch has hundreds of them.
+            if sentence.startswith(_LOOK):
+                if sentence in self._looks:
+                    return
+                self._looks.add(sentence)
             self._say(sentence)
 
     def change(self, function: str, before: str, after: str) -> None:
@@ -235,7 +242,9 @@ def sentence_of(machine: str, kind: str, state: str, data: Any) -> str | None:
     if kind == "entered" and state not in _QUIET:
         variant = facts.get("variant")
         name = variant.get("variant", "") if isinstance(variant, Mapping) else ""
-        return f"{machine:8} [cyan]{state}[/]  {name}".rstrip()
+        without = facts.get("without")
+        again = f" once more, without {_short(_versions(without))}" if isinstance(without, Mapping) else ""
+        return f"{machine:8} [cyan]{state}[/]  {name}{again}".rstrip()
     # What became of a nested execution, it has told itself.
     if kind in ("failed", "retried") and state not in ("Rollout", "Rollback"):
         return f"{machine:8} [red]{state} {kind}[/]  {_short(reason_of(facts))}"
@@ -304,8 +313,14 @@ def summary(result: Result) -> RenderableType:
         text = (
             f"{variant}: before {versions[0] or 'none'}, candidate {versions[1] or 'none'}, promoted {layer.promoted}"
         )
-        held = ", ".join(f"{name} {version}" for name, version in layer.held_back.items())
+        held = _versions(layer.held_back)
         parts.append(Text(text + (f"; held back: {held}" if held else "")))
+        if layer.then is not None:
+            moves = ", ".join(
+                f"{name} {old or 'new'} → {new or 'gone'}" for name, (old, new) in layer.then.changed.items()
+            )
+            version = f" as version {layer.then.candidate.version}" if layer.then.candidate else ""
+            parts.append(Text(f"the rest{version}: {layer.then.outcome.replace('_', ' ')}; {moves}"))
         if layer.message:
             parts.append(Text(_plain(layer.message), style="dim"))
     table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
@@ -348,6 +363,10 @@ def _calls(counts: tuple[int, int]) -> tuple[RenderableType, RenderableType]:
 def layers_text(arns: Sequence[str]) -> str:
     """Layer versions in few words."""
     return ", ".join(arn.split(":layer:")[-1].replace(":", " v") for arn in arns) or "none"
+
+
+def _versions(packages: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in packages.items())
 
 
 def _plain(text: object, limit: int = 400) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from local.fleet import serving_layers
@@ -25,15 +25,26 @@ class Tally:
     """Follows a fleet that runs on its first release. Changes come from Lambda's threads."""
 
     def __init__(
-        self, engine: LambdaEngine, lambdas: LambdaClient, members: Sequence[Member], traffic: Traffic, story: Story
+        self,
+        engine: LambdaEngine,
+        lambdas: LambdaClient,
+        members: Sequence[Member],
+        traffic: Traffic,
+        story: Story,
+        on_serve: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_serve` is called whenever a function's callers get something else than before."""
         self._engine = engine
+        self._on_serve = on_serve
         self._traffic = traffic
         self._story = story
         self._members = {member.name: member for member in members}
         self._first = {member.name: serving_layers(lambdas, member) for member in members}
         self._shown = {name: layers_text(layers) for name, layers in self._first.items()}
-        self._versions: dict[tuple[str, str], tuple[str, ...]] = {}
+        # By function and version; what the functions start with was made before anybody looked.
+        self._versions = {
+            (member.name, _version(lambdas, member)): self._first[member.name] for member in members if member.alias
+        }
         self._attached: dict[str, set[str]] = {name: set() for name in self._members}
         self._window: deque[tuple[int, Mapping[CountKey, tuple[int, int]]]] = deque(maxlen=_WINDOW + 1)
         engine.on_change.append(self._changed)
@@ -81,5 +92,11 @@ class Tally:
         for version, weight in change.weights.items():
             text += f", for {weight:.0%} {layers_text(self._versions.get((member.name, version), ()))}"
         if text != self._shown[member.name]:
+            self._on_serve()
             self._story.change(member.name, self._shown[member.name], text)
             self._shown[member.name] = text
+
+
+def _version(lambdas: LambdaClient, member: Member) -> str:
+    """The version behind a function's alias."""
+    return lambdas.get_alias(FunctionName=member.name, Name=member.alias or "")["FunctionVersion"]

@@ -10,9 +10,9 @@ import json
 import math
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any, Protocol
@@ -91,11 +91,28 @@ def fails(source: Source, number: int) -> bool:
     return place in chance.sample(range(share.denominator), share.numerator)
 
 
-class Traffic:
-    """Delivers the sources' invocations until stopped. A function has one invocation in flight at a time."""
+def no_trouble(function: str, minute: int) -> float:
+    """The share of a function's events that fail for want of something else in a minute: none."""
+    return 0.0
 
-    def __init__(self, engine: Engine, clock: Clock, sources: Sequence[Source], *, lanes: int = 8) -> None:
+
+class Traffic:
+    """Delivers the sources' invocations until stopped. A function has one invocation in flight at a time.
+
+    In minutes of trouble a source's error rate is at least what `trouble` says of its function and the minute (from 0).
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        sources: Sequence[Source],
+        *,
+        lanes: int = 8,
+        trouble: Callable[[str, int], float] = no_trouble,
+    ) -> None:
         self._engine = engine
+        self._trouble_of = trouble
         self._clock = clock
         # A function stays in its lane, so that it needs one execution environment for each of its versions.
         self._lanes = [lane for lane in (list(sources[start::lanes]) for start in range(lanes)) if lane]
@@ -181,11 +198,15 @@ class Traffic:
                     self._state.notify_all()
 
     def _deliver(self, sources: Sequence[Source], start: datetime) -> None:
-        plan = [shot for source in sources for shot in shots(source, self._minutes)]
+        plan = [shot for source in sources for shot in shots(self._troubled(source), self._minutes)]
         for shot in sorted(plan, key=lambda shot: shot.offset):
             if not self._clock.sleep_until(start + shot.offset, self._stop):
                 return
             self._count(shot.source.function, self._send(shot))
+
+    def _troubled(self, source: Source) -> Source:
+        rate = self._trouble_of(source.function, self._minutes)
+        return replace(source, error_rate=rate) if rate > source.error_rate else source
 
     def _send(self, shot: Shot) -> Counts:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +13,7 @@ from moto.awslambda.models import LambdaAlias, LambdaBackend, LayerVersion, lamb
 from moto.awslambda.urls import url_bases, url_paths
 from moto.utilities.utils import get_partition
 
-from local.lambdas import rules
+from local.lambdas import provisioned, rules
 from local.lambdas.functions import Function, archive, read_archive
 from local.lambdas.responses import Response
 from local.lambdas.rules import Refused
@@ -22,6 +22,9 @@ from local.patches import Patches
 
 if TYPE_CHECKING:
     from local.lambdas.engine import LambdaEngine
+
+_SNAPSHOT = 5.0
+"""How many times as long as other changes the snapshot of a version takes."""
 
 _NAME = re.compile(r"(?:arn:[\w-]+:lambda:[\w-]+:)?(?:\d{12}:)?(?:function:)?([\w-]+)(?::(\$LATEST|[\w-]+))?")
 
@@ -41,6 +44,7 @@ class Backend(LambdaBackend):
         self.lock = threading.RLock()
         self._numbers: dict[str, int] = {}
         self._layer_archives: dict[str, AttachedLayer] = {}
+        self._provisioned = provisioned.Provisioned(self._later_locked)
 
     @staticmethod
     def install(engine: LambdaEngine, patches: Patches) -> None:
@@ -56,7 +60,8 @@ class Backend(LambdaBackend):
 
     @property
     def _url_module(self) -> Any:
-        return SimpleNamespace(url_bases=url_bases, url_paths=dict.fromkeys(url_paths, Response.dispatch))
+        more = r"{0}/(?P<api_version>[^/]+)/functions/(?P<function_name>[\w_:%-]+)/provisioned-concurrency/?$"
+        return SimpleNamespace(url_bases=url_bases, url_paths=dict.fromkeys([*url_paths, more], Response.dispatch))
 
     # -- functions
 
@@ -69,9 +74,13 @@ class Backend(LambdaBackend):
             if alias := self._aliases(name).get(qualifier or ""):
                 draw = self.engine.random.random()
                 version = rules.choose_version(alias.function_version, _weights(alias.routing_config), draw)
-            release = self._version(name, version).live
+            asked = self._version(name, version)
+            release = asked.live
             if release is None:
-                raise rules.pending("Pending")
+                snapshot = asked.snapshots and asked.version != "$LATEST"
+                raise rules.no_snapshot_yet() if snapshot else rules.pending("Pending")
+            if asked.state == "Failed":
+                raise rules.pending("Failed")
             reserved = latest.reserved_concurrency
             return Target(release, qualifier, None if reserved is None else int(reserved))
 
@@ -153,6 +162,7 @@ class Backend(LambdaBackend):
                 gone = self.versions(name)
                 del self._lambdas._functions[name]
                 self._aliases(name).clear()
+                self._provisioned.delete(name)
             else:
                 holders = [alias.name for alias in self._aliases(name).values() if qualifier in _versions_of(alias)]
                 if holders:
@@ -161,10 +171,18 @@ class Backend(LambdaBackend):
                         f"Version {qualifier} cannot be deleted: these aliases point to it: {holders}", 409,
                     )  # fmt: skip
                 self._lambdas._functions[name]["versions"].remove(gone[0])
+                self._provisioned.delete(name, qualifier)
             for function in gone:
                 function.deleted = True
                 if function.live:
                     self.engine.retire(function.live)
+
+    def set_state(self, name: str, state: str) -> None:
+        """Put ``$LATEST`` into a state that Lambda itself comes to: Inactive, Failed, or Active again."""
+        with self.lock:
+            function = self._latest(name)
+            function.state = state
+            function.touch()
 
     def versions(self, name: str) -> list[Function]:
         """``$LATEST`` and the published versions, oldest first."""
@@ -223,12 +241,15 @@ class Backend(LambdaBackend):
         with self.lock:
             alias = self.get_alias(name, function)
             rules.check_revision(body.get("RevisionId"), alias.revision_id)
-            version = body.get("FunctionVersion") or alias.function_version
+            before, split = alias.function_version, _weights(alias.routing_config)
+            version = body.get("FunctionVersion") or before
             routing: Any = alias.routing_config if body.get("RoutingConfig") is None else body["RoutingConfig"]
             self._check_routing(function, version, routing)
-            alias.update(body.get("Description"), version, routing)
-            alias.revision_id = str(uuid.uuid4())
-            self.engine.changed(self._alias_change(function, alias))
+            weights = self._provisioned.routing(function, name, before, version, _weights(routing))
+            alias.update(body.get("Description"), version, {"AdditionalVersionWeights": weights})  # type: ignore[arg-type]
+            if (before, split) != (version, weights):
+                self._provisioned.follow(function, name, before, version, lambda: self._moved(function, alias))
+            self._alias_changed(function, alias)
         return alias
 
     def get_alias(self, name: str, function_name: str) -> LambdaAlias:
@@ -242,8 +263,10 @@ class Backend(LambdaBackend):
 
     def delete_alias(self, name: str, function_name: str) -> None:
         """DeleteAlias; deleting what is not there is fine."""
+        function = split_name(function_name, None)[0]
         with self.lock:
-            self._aliases(split_name(function_name, None)[0]).pop(name, None)
+            self._aliases(function).pop(name, None)
+            self._provisioned.delete(function, name)
 
     def list_aliases(self, function_name: str) -> Iterable[LambdaAlias]:
         """The aliases of a function by name."""
@@ -251,6 +274,50 @@ class Backend(LambdaBackend):
         with self.lock:
             self._latest(name)
             return sorted(self._aliases(name).values(), key=lambda alias: alias.name)
+
+    # -- provisioned concurrency
+
+    def provision(self, function_name: str, qualifier: str, requested: int) -> provisioned.Allocation:
+        """PutProvisionedConcurrencyConfig."""
+        name, qualifier = self._provisionable(function_name, qualifier)
+        with self.lock:
+            latest = self._latest(name)
+            aliases = {
+                alias.name: (alias.function_version, _weights(alias.routing_config))
+                for alias in self._aliases(name).values()
+            }
+            reserved = None if latest.reserved_concurrency is None else int(latest.reserved_concurrency)
+            provisioned.check(qualifier, requested, aliases, self._provisioned.of(name), reserved)
+            return self._provisioned.put(name, qualifier, requested, self._timestamp())
+
+    def allocation(self, function_name: str, qualifier: str) -> provisioned.Allocation:
+        """GetProvisionedConcurrencyConfig."""
+        name, qualifier = self._provisionable(function_name, qualifier)
+        with self.lock:
+            if (found := self._provisioned.of(name).get(qualifier)) is None:
+                raise provisioned.unknown()
+            return found
+
+    def allocations(self, function_name: str) -> dict[str, provisioned.Allocation]:
+        """ListProvisionedConcurrencyConfigs: by the ARN of the version or alias."""
+        name = split_name(function_name, None)[0]
+        with self.lock:
+            arn = self._latest(name).function_arn
+            return {f"{arn}:{qualifier}": found for qualifier, found in sorted(self._provisioned.of(name).items())}
+
+    def unprovision(self, function_name: str, qualifier: str) -> None:
+        """DeleteProvisionedConcurrencyConfig; deleting what is not there is fine."""
+        name, qualifier = self._provisionable(function_name, qualifier)
+        with self.lock:
+            self._provisioned.delete(name, qualifier)
+
+    def _provisionable(self, function_name: str, qualifier: str) -> tuple[str, str]:
+        """The function and the version or alias that provisioned concurrency is asked about; raises Refused."""
+        name, named = split_name(function_name, qualifier)
+        with self.lock:
+            if named not in self._aliases(name):
+                self._version(name, named)
+        return name, named or "$LATEST"
 
     # -- layers
 
@@ -339,7 +406,7 @@ class Backend(LambdaBackend):
         version.frozen_from = fingerprint
         published.append(version)
         self._lambdas._arns[version.function_arn] = version
-        self.engine.settler.later(lambda: self._settle(version))
+        self.engine.settler.later(lambda: self._settle(version), _SNAPSHOT if function.snapshots else 1.0)
         return version
 
     def _settle(self, function: Function) -> None:
@@ -356,6 +423,23 @@ class Backend(LambdaBackend):
             function.touch()
         if before:
             self.engine.retire(before)
+
+    def _later_locked(self, action: Callable[[], None]) -> None:
+        def locked() -> None:
+            with self.lock:
+                action()
+
+        self.engine.settler.later(locked, provisioned.DURATION)
+
+    def _moved(self, name: str, alias: LambdaAlias) -> None:
+        """An alias's version has its environments: it gets all of the callers."""
+        if self._aliases(name).get(alias.name) is alias:
+            alias.update(None, None, {})  # type: ignore[arg-type]
+            self._alias_changed(name, alias)
+
+    def _alias_changed(self, name: str, alias: LambdaAlias) -> None:
+        alias.revision_id = str(uuid.uuid4())
+        self.engine.changed(self._alias_change(name, alias))
 
     def _check_routing(self, name: str, version: str, routing: dict[str, Any] | None) -> None:
         weights = _weights(routing)

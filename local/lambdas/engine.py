@@ -83,6 +83,8 @@ class LambdaEngine:
         self.on_change: list[Callable[[FunctionChange], None]] = []
         # Names of functions that give way to everything else on this machine, as traffic does to a build.
         self.background: set[str] = set()
+        # After how many invocations an execution environment of a function is ended; the next invocation starts cold.
+        self.lifetimes: dict[str, int] = {}
         self.files = Files(work)
         self.settler = Settler(update_seconds)
         self.random = random.Random(seed)
@@ -279,6 +281,7 @@ class LambdaEngine:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(release.memory),
             "AWS_LAMBDA_LOG_GROUP_NAME": release.log_group,
             "AWS_LAMBDA_LOG_STREAM_NAME": stream,
+            # Snapshots are not taken here: to its runtime a version with SnapStart starts as any other.
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "AWS_EXECUTION_ENV": f"AWS_Lambda_{release.runtime}",
             "AWS_REGION": self.region,
@@ -304,6 +307,7 @@ class LambdaEngine:
             log_stream=stream,
             variables=variables,
             background=release.function in self.background,
+            lifetime=self.lifetimes.get(release.function),
             extensions=extensions_in(layers),
             farewell=lambda lines: self._log_later(release, stream, lines),
         )

@@ -55,6 +55,7 @@ class Blueprint:
     log_stream: str
     variables: Mapping[str, str]  # the function's and Lambda's own, without those that depend on paths
     background: bool = False  # gives way to everything else on this machine
+    lifetime: int | None = None  # invocations after which it is ended; None for as many as there are
     extensions: tuple[str, ...] = ()  # names of the programs in the layers' extensions/
     farewell: Callable[[list[str]], None] | None = None  # takes the lines that extensions print at the end
 
@@ -82,6 +83,7 @@ class Environment:
         self.blueprint = blueprint
         self.last_used = time.monotonic()
         self.usable = True
+        self._invocations = 0
         self._memory = 0
         self._sandbox = sandbox
         self.folder = folder
@@ -114,6 +116,7 @@ class Environment:
     def invoke(self, payload: bytes, qualifier: str = "", client_context: str | None = None) -> Outcome:
         """Run the handler once with a JSON `payload`; its context shows the qualifier, and the client's own context."""
         cold, self._cold = self._cold, False
+        self._invocations += 1
         began = time.monotonic()
         headers = b""
         if qualifier or client_context:
@@ -165,6 +168,10 @@ class Environment:
     def alive(self) -> bool:
         """Whether its processes still run."""
         return self.usable and self._sandbox.alive(self._pid)
+
+    def worn(self) -> bool:
+        """Whether it has had all the invocations that it lives for."""
+        return self.blueprint.lifetime is not None and self._invocations >= self.blueprint.lifetime
 
     def close(self) -> None:
         """End all of its processes and remove its folder. Extensions are told before. Safe to call twice."""

@@ -12,6 +12,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 
 class BadArchive(ValueError):
@@ -99,9 +100,19 @@ def _extract(archive: bytes, folder: Path) -> None:
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with opened.open(entry) as source, target.open("wb") as sink:
-                    shutil.copyfileobj(source, sink, 1 << 20)
+                    _copy(source, sink)
                 # Lambda sees to it that everything can be read; executables must have been packed as such.
                 target.chmod((mode & 0o777) | 0o444)
+
+
+def _copy(source: IO[bytes], sink: IO[bytes]) -> None:
+    """Copy a file; long runs of zeros take no room on the disk."""
+    while chunk := source.read(1 << 20):
+        if chunk.count(0) == len(chunk):
+            sink.seek(len(chunk), os.SEEK_CUR)
+        else:
+            sink.write(chunk)
+    sink.truncate()
 
 
 def _lay_over(layers: Sequence[Path], folder: Path) -> None:

@@ -19,6 +19,13 @@ from local.lambdas import rules
 from local.lambdas.files import BadArchive, unzipped_size
 from local.lambdas.values import Archive, AttachedLayer, Invocation, Release
 
+_REASONS = {
+    "Pending": ("The function is being created.", "Creating"),
+    "Inactive": ("The function is inactive, since it was not invoked for a long time.", "Idle"),
+    "Failed": ("The function could not get the network interfaces that it needs.", "EniLimitExceeded"),
+}
+"""What Lambda says of each state but Active: a sentence and a code."""
+
 # What UpdateFunctionConfiguration may set and what it is called here; everything else of the function stays as it is.
 _SETTINGS = {
     "Description": "description",
@@ -91,7 +98,9 @@ class Function(LambdaFunction):
         self.file_systems = spec.get("FileSystemConfigs")
         self.snap_start = spec.get("SnapStart")
         self.logging_config = spec.get("LoggingConfig")
+        rules.check_package(spec.get("PackageType", "Zip"), spec)
         rules.check_layer_list(spec.get("Layers", []), spec.get("PackageType", "Zip"))
+        rules.check_snap_start(self.snap_start, spec.get("Runtime"))
         super().__init__(account_id, spec, region, version="$LATEST")
         self._check_size()
         self.state = "Pending"
@@ -110,6 +119,8 @@ class Function(LambdaFunction):
 
     def configure(self, body: dict[str, Any]) -> None:
         """Set what `body` of UpdateFunctionConfiguration holds, and nothing else. Raises before anything is changed."""
+        rules.check_image_change(self.package_type, body)
+        rules.check_snap_start(body.get("SnapStart", self.snap_start), body.get("Runtime") or self.run_time)
         if "Layers" in body:
             rules.check_layer_list(body["Layers"], self.package_type)
             attached = tuple(self._find_layer(arn) for arn in body["Layers"])
@@ -153,6 +164,11 @@ class Function(LambdaFunction):
             version.description = description
         version.stamp()
         return version
+
+    @property
+    def snapshots(self) -> bool:
+        """Whether its versions are started from snapshots."""
+        return bool((self.snap_start or {}).get("ApplyOn") == "PublishedVersions")
 
     def fingerprint(self) -> str:
         """What a publish compares: code and configuration, without revision, dates and state."""
@@ -198,8 +214,8 @@ class Function(LambdaFunction):
         found["LastModified"] = self.last_modified
         if not self.layers:
             del found["Layers"]
-        if self.state == "Pending":
-            found |= {"StateReason": "The function is being created.", "StateReasonCode": "Creating"}
+        if self.state in _REASONS:
+            found["StateReason"], found["StateReasonCode"] = _REASONS[self.state]
         if self.update_status:
             found["LastUpdateStatus"] = self.update_status
         if self.update_status == "InProgress":
@@ -210,9 +226,11 @@ class Function(LambdaFunction):
         if self.file_systems:
             found["FileSystemConfigs"] = self.file_systems
         if self.snap_start:
-            apply = self.snap_start.get("ApplyOn", "None")
-            optimised = apply == "PublishedVersions" and self.version != "$LATEST"
-            found["SnapStart"] = {"ApplyOn": apply, "OptimizationStatus": "On" if optimised else "Off"}
+            optimised = self.snapshots and self.version != "$LATEST"
+            found["SnapStart"] = {
+                "ApplyOn": self.snap_start.get("ApplyOn", "None"),
+                "OptimizationStatus": "On" if optimised else "Off",
+            }
         group = f"/aws/lambda/{self.function_name}"
         found["LoggingConfig"] = {"LogFormat": "Text", "LogGroup": group} | (self.logging_config or {})
         return {key: value for key, value in found.items() if value is not None}

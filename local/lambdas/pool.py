@@ -93,7 +93,8 @@ class Pools:
 
     def _give_back(self, serial: int, environment: Environment | None) -> None:
         with self._condition:
-            keep = environment is not None and environment.usable and serial not in self._retired and not self._closed
+            lasts = environment is not None and environment.usable and not environment.worn()
+            keep = lasts and serial not in self._retired and not self._closed
             if keep and environment is not None:
                 self._idle.setdefault(serial, []).append(environment)
             else:

@@ -164,6 +164,29 @@ class Response(LambdaResponse):
         found = [_alias(alias) for alias in self.backend.list_aliases(self._name(-2))]
         return self._page("Aliases", [alias for alias in found if wanted in (None, alias["FunctionVersion"])])
 
+    # -- provisioned concurrency
+
+    def put_provisioned_concurrency_config(self) -> TYPE_RESPONSE:
+        """PutProvisionedConcurrencyConfig"""
+        requested = int(self.json_body["ProvisionedConcurrentExecutions"])
+        return _json(self.backend.provision(self._name(-2), self._query("Qualifier") or "", requested).to_json(), 202)
+
+    def get_provisioned_concurrency_config(self) -> TYPE_RESPONSE:
+        """GetProvisionedConcurrencyConfig"""
+        return _json(self.backend.allocation(self._name(-2), self._query("Qualifier") or "").to_json())
+
+    def list_provisioned_concurrency_configs(self) -> TYPE_RESPONSE:
+        """ListProvisionedConcurrencyConfigs"""
+        found = self.backend.allocations(self._name(-2))
+        return self._page(
+            "ProvisionedConcurrencyConfigs", [{"FunctionArn": arn, **one.to_json()} for arn, one in found.items()]
+        )
+
+    def delete_provisioned_concurrency_config(self) -> TYPE_RESPONSE:
+        """DeleteProvisionedConcurrencyConfig"""
+        self.backend.unprovision(self._name(-2), self._query("Qualifier") or "")
+        return 204, {"status": 204}, ""
+
     # -- layers
 
     def publish_layer_version(self) -> TYPE_RESPONSE:

@@ -11,6 +11,8 @@ MAX_UNZIPPED = 262_144_000  # bytes of code and layers together
 MAX_PAYLOAD = 6 * 1024 * 1024  # bytes of a synchronous request
 MAX_ANSWER = 6_291_556  # bytes
 ACCOUNT_CONCURRENCY = 1000
+UNRESERVED_CONCURRENCY = 100  # what reservations have to leave of it
+_SNAPSHOTS = re.compile(r"java(11|17|21|25)|python3\.(1[2-9])|dotnet([89]|10)")
 _LAYER = re.compile(r"arn:[\w-]+:lambda:[\w-]+:\d{12}:layer:([A-Za-z0-9_-]+):(\d+)")
 
 
@@ -28,12 +30,35 @@ def _invalid(message: str) -> Refused:
     return Refused("InvalidParameterValueException", message)
 
 
+def check_package(package_type: str, body: Mapping[str, object]) -> None:
+    """A zip needs Runtime and Handler when it is created, and an image has neither."""
+    given = [name for name in ("Runtime", "Handler") if body.get(name)]
+    if package_type == "Image" and given:
+        raise _no_image_setting()
+    if package_type != "Image" and len(given) < 2:
+        raise _invalid("Runtime and Handler are mandatory parameters for functions created with deployment packages.")
+
+
+def check_image_change(package_type: str, body: Mapping[str, object]) -> None:
+    """An image function gets no Runtime and no Handler later either."""
+    if package_type == "Image" and (body.get("Runtime") or body.get("Handler")):
+        raise _no_image_setting()
+
+
+def check_snap_start(snap_start: Mapping[str, str] | None, runtime: str | None) -> None:
+    """Snapshots exist for some runtimes only."""
+    if (snap_start or {}).get("ApplyOn") == "PublishedVersions" and not _SNAPSHOTS.fullmatch(runtime or ""):
+        raise _invalid(f"{runtime or 'Image'} is not supported for SnapStart enabled functions.")
+
+
+def _no_image_setting() -> Refused:
+    return _invalid("Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image.")
+
+
 def check_layer_list(arns: Sequence[str], package_type: str) -> None:
     """At most five, of Zip functions only, no two versions of one layer, each a layer version's ARN."""
     if arns and package_type == "Image":
-        raise _invalid(
-            "Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image."
-        )
+        raise _no_image_setting()
     if len(arns) > MAX_LAYERS:
         raise _invalid(f"Cannot reference more than {MAX_LAYERS} layers.")
     seen: dict[str, str] = {}
@@ -90,8 +115,8 @@ def check_code_sha(sent: str | None, current: str) -> None:
 
 
 def check_settled(arn: str, state: str, update_status: str) -> None:
-    """No change while the function is being created or another change is in progress."""
-    if state == "Pending":
+    """No change of a function that is being created or could not be, nor while another change is in progress."""
+    if state in ("Pending", "Failed"):
         raise pending(state)
     if update_status == "InProgress":
         raise Refused(
@@ -106,6 +131,15 @@ def pending(state: str) -> Refused:
     return Refused(
         "ResourceConflictException",
         f"The operation cannot be performed at this time. The function is currently in the following state: {state}",
+        409,
+    )
+
+
+def no_snapshot_yet() -> Refused:
+    """An invocation of a version whose snapshot is being made."""
+    return Refused(
+        "SnapStartNotReadyException",
+        "Lambda is initializing your function. It will be ready to invoke when your function state becomes ACTIVE.",
         409,
     )
 

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 _LOG = logging.getLogger(__name__)
 
 
 class Settler:
-    """Calls back `seconds` after each `later`, from one thread; at once where `seconds` is 0."""
+    """Calls back `seconds` (or a multiple) after each `later`, from one thread; at once where `seconds` is 0."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._due: deque[tuple[float, Callable[[], None]]] = deque()
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._serial = itertools.count()
         self._condition = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def later(self, action: Callable[[], None]) -> None:
-        """Have `action` done when the time has passed."""
+    def later(self, action: Callable[[], None], times: float = 1.0) -> None:
+        """Have `action` done when the time has passed; `times` that for what takes longer than most."""
         if self.seconds <= 0:
             action()
             return
         with self._condition:
-            self._due.append((time.monotonic() + self.seconds, action))
+            heapq.heappush(self._due, (time.monotonic() + self.seconds * times, next(self._serial), action))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="lambda-settling", daemon=True)
                 self._thread.start()
@@ -48,7 +50,7 @@ class Settler:
                     self._condition.wait(max(0.0, self._due[0][0] - time.monotonic()) if self._due else None)
                 if self._closed:
                     return
-                _, action = self._due.popleft()
+                *_, action = heapq.heappop(self._due)
             try:
                 action()
             except Exception:  # one listener's mistake must not leave all later changes in progress

@@ -278,9 +278,40 @@ def test_an_image_has_no_layers(cloud: Cloud, api: Any) -> None:
     assert "PackageType is Image" in refused(api.create_function, **image, Layers=[layer])[2]
     api.create_function(**image)
     assert cloud.settled("image")["PackageType"] == "Image"
-    assert refused(api.update_function_configuration, FunctionName="image", Layers=[layer])[0] == (
-        "InvalidParameterValueException"
+    for change in ({"Layers": [layer]}, {"Handler": "app.handler"}, {"Runtime": "python3.13"}):
+        message = refused(api.update_function_configuration, FunctionName="image", **change)[2]
+        assert "PackageType is Image" in message, change
+    assert "PackageType is Image" in refused(
+        api.create_function, **{**image, "FunctionName": "other"}, Handler="app.handler"
+    )[2]  # fmt: skip
+
+
+def test_an_image_is_listed_without_a_runtime_and_told_where_it_comes_from(cloud: Cloud, api: Any) -> None:
+    repository = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/pictures"
+    uri = f"{repository}:7"
+    api.create_function(
+        FunctionName="pictures", PackageType="Image", Role=cloud.role, Code={"ImageUri": uri}, Tags={"team": "x"}
     )
+    cloud.settled("pictures")
+    pages = api.get_paginator("list_functions").paginate()
+    listed = next(one for page in pages for one in page["Functions"] if one["FunctionName"] == "pictures")
+    assert listed["PackageType"] == "Image" and listed["Architectures"] == ["x86_64"]
+    assert listed["SnapStart"] == {"ApplyOn": "None", "OptimizationStatus": "Off"}
+    assert not {"Runtime", "Handler", "Layers", "State", "Tags"} & listed.keys()
+    told = api.get_function(FunctionName="pictures")
+    assert told["Tags"] == {"team": "x"}
+    assert (told["Code"]["RepositoryType"], told["Code"]["ImageUri"]) == ("ECR", uri)
+    assert told["Code"]["ResolvedImageUri"].startswith(
+        "123456789012.dkr.ecr.eu-central-1.amazonaws.com/pictures@sha256:"
+    )
+    assert "Location" not in told["Code"]
+
+
+def test_a_zip_needs_a_runtime_and_a_handler(cloud: Cloud, api: Any) -> None:
+    code, _, message = refused(
+        api.create_function, FunctionName="bare", Role=cloud.role, Code={"ZipFile": packed({"app.py": CODE})}
+    )
+    assert code == "InvalidParameterValueException" and "Runtime and Handler are mandatory" in message
 
 
 # -- concurrency

@@ -202,6 +202,14 @@ def test_log_events_are_filtered_by_time_and_pattern(cloud: Cloud, invoked: str)
     assert refused(logs.filter_log_events, logGroupName=group, filterPattern="{ $.level = 1 }")[1] == 400
 
 
+def test_environments_may_live_for_a_number_of_invocations(cloud: Cloud) -> None:
+    name = cloud.function("calls = []\ndef handler(event, context):\n    calls.append(1)\n    return len(calls)")
+    cloud.engine.lifetimes[name] = 3
+    answers = [cloud.invoke(name) for _ in range(7)]
+    assert [answer.payload for answer in answers] == [b"1", b"2", b"3", b"1", b"2", b"3", b"1"]
+    assert [answer.cold for answer in answers] == [True, False, False, True, False, False, True]
+
+
 def test_a_function_may_choose_its_log_group(cloud: Cloud) -> None:
     name = cloud.function("def handler(event, context): return 1", LoggingConfig={"LogGroup": "/team/logs"})
     cloud.call(name)

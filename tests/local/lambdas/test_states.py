@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from local.lambdas.backend import find_backend
 from tests.local.lambdas.lab import RUNTIME, Cloud, packed, refused, running
 
 CODE = "def handler(event, context): return 1"
@@ -55,6 +56,44 @@ def test_an_update_in_progress_bars_others_and_runs_the_old_configuration(slow: 
     assert slow.call(name) == "new"
     settled = api.get_function(FunctionName=name)["Configuration"]["RevisionId"]
     assert len({before, updated["RevisionId"], settled}) == 3
+
+
+def test_a_version_with_a_snapshot_is_not_ready_at_once(slow: Cloud) -> None:
+    api = slow.client("lambda")
+    snapshots = {"Runtime": "python3.12", "SnapStart": {"ApplyOn": "PublishedVersions"}}
+    assert refused(api.create_function, FunctionName="old", Role=slow.role, Handler="app.handler",
+                   Code={"ZipFile": packed({"app.py": CODE})}, **{**snapshots, "Runtime": "python3.11"}) == (
+        "InvalidParameterValueException", 400, "python3.11 is not supported for SnapStart enabled functions.",
+    )  # fmt: skip
+    name = slow.function(CODE, **snapshots)
+    latest = slow.settled(name)["SnapStart"]
+
+    published = api.publish_version(FunctionName=name)
+
+    assert (published["State"], published["StateReasonCode"]) == ("Pending", "Creating")
+    assert published["SnapStart"] == {"ApplyOn": "PublishedVersions", "OptimizationStatus": "On"}
+    assert latest == {"ApplyOn": "PublishedVersions", "OptimizationStatus": "Off"}
+    assert refused(api.invoke, FunctionName=name, Qualifier="1")[:2] == ("SnapStartNotReadyException", 409)
+    api.get_waiter("published_version_active").wait(FunctionName=name, Qualifier="1", WaiterConfig={"Delay": 1})
+
+
+@pytest.mark.parametrize(("state", "code"), [("Inactive", "Idle"), ("Failed", "EniLimitExceeded")])
+def test_states_that_lambda_comes_to_by_itself(slow: Cloud, state: str, code: str) -> None:
+    api = slow.client("lambda")
+    name = slow.function(CODE)
+    find_backend(slow.engine.account, slow.engine.region).set_state(name, state)
+
+    found = api.get_function(FunctionName=name)["Configuration"]
+
+    assert (found["State"], found["StateReasonCode"]) == (state, code) and found["StateReason"]
+    if state == "Failed":
+        assert refused(api.update_function_configuration, FunctionName=name, Timeout=9)[0] == (
+            "ResourceConflictException"
+        )
+        assert refused(api.invoke, FunctionName=name)[:2] == ("ResourceConflictException", 409)
+    else:
+        api.update_function_configuration(FunctionName=name, Timeout=9)
+        assert slow.settled(name)["State"] == "Active"
 
 
 def test_functions_are_listed_in_pages_with_what_a_fleet_needs(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from local import __main__ as command
 from local.pythons import InterpreterMissing
+from local.registry import ReplayFailed
 from local.replay import Replay
-from local.results import Flow, Layer, ReplayFailed, Result
+from local.results import Flow, Layer, Result
 
 SCENARIOS = Path(__file__).parents[3] / "scenarios"
 RESULT = Result({"web": Layer("promoted", None, None, 2)}, {}, Flow(), {"total": 1.0}, {})

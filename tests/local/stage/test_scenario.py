@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from local.fleet import package
-from local.scenario import ScenarioError, load
+from local.redeploy import merged
+from local.scenario import Outage, ScenarioError, load
 
 SCENARIOS = Path(__file__).parents[3] / "scenarios"
 
@@ -76,7 +77,40 @@ def test_several_layers_need_a_runtime_in_common(folder: Path) -> None:
         (GOOD.replace('title = "a good one"\n', ""), r"title is missing; add it"),
         (GOOD.replace("2024-01-01", '"new year"'), r"before Input should be a valid date; it is 'new year'"),
         (GOOD.replace("2024-01-01", "2025-01-01"), r"before \(2025-01-01\) is later than after"),
-        (GOOD.replace("30", "0"), r"fleet\.api\.per-minute Input should be greater than 0"),
+        (GOOD.replace("30", "-1"), r"fleet\.api\.per-minute Input should be greater than or equal to 0"),
+        (GOOD.replace("per-minute = 30\n", ""), r"fleet\.api\.per-minute is missing; add it"),
+        (GOOD.replace('layers = ["web"]\n', ""), r"fleet\.api\.layers is missing; add it"),
+        (GOOD.replace("[fleet", "next-day = 2024-01-31\n[fleet"), r"next-day \(2024-01-31\) is earlier than after"),
+        (GOOD + '[expect]\noutcome = "held"\nnext = "held"\n', r"expect\.next needs a second update; add next-day"),
+        (GOOD + 'package = "image"\n', r'fleet\.api\.layers is nothing that a function with package = "image" has'),
+        (GOOD + 'package = "tar"\n', r"fleet\.api\.package Input should be 'zip' or 'image'; it is 'tar'"),
+        (GOOD + "unreleased = true\n", r"fleet\.api\.unreleased is about the version behind an alias; add alias"),
+        (GOOD + "provisioned-concurrency = 1\n", r"fleet\.api\.provisioned-concurrency is about the version behind"),
+        (GOOD + "snap-start = true\n", r"fleet\.api\.snap-start is about the version behind an alias; add alias"),
+        (GOOD + "fill-mb = 251\n", r"fleet\.api\.fill-mb Input should be less than or equal to 250"),
+        (GOOD + 'state = "Pending"\n', r"fleet\.api\.state Input should be 'Active', 'Inactive' or 'Failed'"),
+        (GOOD + "tags = { team = 1 }\n", r"fleet\.api\.tags\.team Input should be a valid string; it is 1"),
+        (
+            GOOD + "invocations-per-environment = 0\n",
+            r"invocations-per-environment Input should be greater",
+        ),
+        (GOOD + "[[trouble]]\n", r"trouble\.0\.minutes is missing; add it"),
+        (
+            GOOD + '[[trouble]]\nminutes = 1\nafter = "noon"\n',
+            r"trouble\.0\.after Input should be 'start'",
+        ),
+        (
+            GOOD + '[[trouble]]\nminutes = 1\nfunctions = ["apy"]\n',
+            r"trouble\.0\.functions names 'apy', which is no function; use one of api",
+        ),
+        (
+            GOOD + '[expect]\noutcome = "held"\nlayers = { wbe = "held" }\n',
+            r"expect\.layers names 'wbe'; use one of other, web",
+        ),
+        (
+            GOOD + '[expect]\noutcome = "held"\nleft-alone = { apy = "" }\n',
+            r"expect\.left-alone names 'apy', which is no function; use one of api",
+        ),
         (GOOD + "error-rate = 5\n", r"fleet\.api\.error-rate Input should be less than or equal to 1"),
         (GOOD + "count = 0\n", r"fleet\.api\.count Input should be greater than or equal to 1"),
         (GOOD + 'count = "4"\n', r"fleet\.api\.count Input should be a valid integer"),
@@ -103,6 +137,103 @@ def test_a_mistake_is_named_with_its_file_and_key(folder: Path, content: str, me
 def test_a_folder_that_is_no_scenario(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r"scenario\.toml does not exist: a scenario is a folder with"):
         load(tmp_path)
+
+
+def test_functions_of_every_kind(folder: Path) -> None:
+    for name in ("asleep", "idle", "rare"):
+        (folder / "fleet" / name).mkdir()
+        (folder / "fleet" / name / "app.py").write_text("")
+    (folder / "scenario.toml").write_text(
+        GOOD
+        + """
+alias = "live"
+unreleased = true
+provisioned-concurrency = 2
+snap-start = true
+fill-mb = 249.5
+tags = { "lamina:critical" = "true" }
+invocations-per-environment = 4
+[fleet.picture]
+package = "image"
+count = 2
+[fleet.asleep]
+layers = ["web"]
+state = "Inactive"
+[fleet.idle]
+layers = ["web"]
+per-minute = 0
+[fleet.rare]
+layers = ["web"]
+per-minute = 0.05
+"""
+    )
+    api, *others = load(folder).fleet
+
+    assert (api.unreleased, api.snap_start, api.provisioned_concurrency, api.fill_mb) == (True, True, 2, 249.5)
+    assert (api.tags, api.invocations_per_environment) == ({"lamina:critical": "true"}, 4)
+    assert [(member.name, member.per_minute, member.layers) for member in others] == [
+        ("picture-1", 0.0, ()),
+        ("picture-2", 0.0, ()),
+        ("asleep", 0.0, ("web",)),
+        ("idle", 0.0, ("web",)),
+        ("rare", 0.05, ("web",)),
+    ]
+
+
+def test_trouble_and_expectations_name_tables_or_single_functions(folder: Path) -> None:
+    (folder / "fleet/job").mkdir()
+    (folder / "fleet/job/app.py").write_text("")
+    (folder / "scenario.toml").write_text(
+        GOOD
+        + """
+count = 2
+[fleet.job]
+layers = ["web"]
+per-minute = 1
+[[trouble]]
+minutes = 5
+[[trouble]]
+after = "update"
+from-minute = 3
+minutes = 1
+functions = ["api-2", "job"]
+error-rate = 0.5
+[expect]
+outcome = "promoted"
+left-alone = { api = "full" }
+"""
+    )
+    scenario = load(folder)
+
+    assert scenario.trouble == (
+        Outage("canary", 0, 5, frozenset({"api-1", "api-2", "job"}), 1.0),
+        Outage("update", 3, 1, frozenset({"api-2", "job"}), 0.5),
+    )
+    assert scenario.expect is not None
+    assert scenario.expect.left_alone == {"api-1": "full", "api-2": "full"}
+
+
+def test_definitions_may_change_for_the_update_under_test(folder: Path, tmp_path: Path) -> None:
+    assert load(folder).definitions_after is None
+    changed = folder / "layers-after/web/own/python/slow.py"
+    changed.parent.mkdir(parents=True)
+    changed.write_text("new")
+    (folder / "layers/web/own/python").mkdir(parents=True)
+    for name in ("slow", "kept"):
+        (folder / f"layers/web/own/python/{name}.py").write_text("old")
+    scenario = load(folder)
+    assert scenario.definitions_after is not None
+
+    target = merged(scenario.definitions, scenario.definitions_after, tmp_path / "target")
+
+    assert {path.name: path.read_text() for path in (target / "web/own/python").iterdir()} == {
+        "slow.py": "new",
+        "kept.py": "old",
+    }
+    assert (target / "web/layer.toml").read_text() == (target / "other/layer.toml").read_text() == LAYER
+    changed.parents[2].rename(folder / "layers-after/wbe")
+    with pytest.raises(ScenarioError, match=r"layers-after/wbe: there is no layers/wbe to change; correct its name"):
+        load(folder)
 
 
 def test_two_functions_of_one_name(folder: Path) -> None:
@@ -194,7 +325,7 @@ def test_an_update_may_be_forced(folder: Path) -> None:
     assert load(folder).force
 
 
-@pytest.mark.parametrize("name", ["every-kind", "httpx-0.28", "numpy-1.24", "requests-2.32", "werkzeug-3.0"])
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in SCENARIOS.glob("*/scenario.toml")))
 def test_the_scenarios_that_come_along_are_well_formed(name: str) -> None:
     scenario = load(SCENARIOS / name)
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from local.results import Flow, Function, Layer, Release, Result
+from local.registry import Release
+from local.results import Flow, Function, Layer, Result
 from local.story import Lines, Panels, Row, Story, View, reason_of, sentence_of
 
 OLD = "arn:aws:lambda:eu-central-1:123456789012:layer:llm-python311-x86_64:1"
@@ -69,6 +70,19 @@ def test_both_forms_tell_the_same_facts(terminal: bool) -> None:
         assert fact in text
 
 
+def test_lines_tell_a_look_once_and_again_after_the_next_chapter() -> None:
+    console = Console(file=io.StringIO(), width=140, highlight=False)
+    story = Lines(console)
+    waiting = WATCHED | {"decision": "wait", "kind": "undecided"}
+    for errors in (0, 0, 1, 0):
+        story.step("rollout", "exited", "Watch", waiting | {"canary": {"invocations": 8, "errors": errors}})
+    story.chapter("another update")
+    story.step("rollout", "exited", "Watch", waiting | {"canary": {"invocations": 8, "errors": 0}})
+    assert isinstance(console.file, io.StringIO)
+    told = console.file.getvalue()
+    assert (told.count("canary 0 of 8"), told.count("canary 1 of 8")) == (2, 1)
+
+
 def test_the_panel_shows_only_the_newest_of_many_looks() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=140, highlight=False, color_system=None)
     waiting = WATCHED | {"decision": "wait", "kind": "undecided"}
@@ -101,6 +115,14 @@ def test_without_a_terminal_there_are_no_control_codes() -> None:
         ("rollback", "succeeded", "", {}, "rollback ended"),
         ("update", "exited", "Rejected", {"variant": "web", "outcome": "rejected", "message": "no"}, "rejected"),
         ("update", "exited", "Stopped", {"variant": "web", "outcome": "failed"}, None),
+        ("update", "exited", "Proceed", {"variant": "web", "outcome": "failed"}, None),
+        (
+            "update",
+            "entered",
+            "Check",
+            {"variant": {"variant": "web"}, "without": {"httpx": "0.28.0"}},
+            "web once more, without httpx 0.28.0",
+        ),
         ("update", "failed", "NotAllWell", {"Error": "NotAllUpdated"}, None),
         ("update", "exited", "Report", [1], None),
     ],

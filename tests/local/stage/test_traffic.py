@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.clock import Clock
+from local.scenario import Outage
 from local.traffic import Source, Traffic, fails, shots
+from local.troubles import Troubles
 
 ORIGIN = datetime(2024, 1, 1, 12, 0, 30, tzinfo=UTC)
 
@@ -72,6 +74,33 @@ def test_two_runs_send_the_same_events_in_the_same_order() -> None:
 
     for name, count in (("a", 35), ("b", 15)):
         assert [entry[2] for entry in first.seen[name][:count]] == [entry[2] for entry in second.seen[name][:count]]
+
+
+def test_in_minutes_of_trouble_a_function_fails_as_often_as_the_trouble_says_or_as_ever() -> None:
+    troubles = Troubles(
+        [
+            Outage("start", 1, 2, frozenset({"a"}), 0.5),
+            Outage("canary", 0, 1, frozenset({"a", "b"}), 1.0),
+        ]
+    )
+    clock = Clock(0.02, ORIGIN)
+    engine = Engine(clock)
+    traffic = Traffic(
+        engine, clock, [source("a", 10), source("b", 10, 0.2), source("c", 10)], trouble=troubles.error_rate
+    )
+    troubles.begin("canary", 4)
+    troubles.begin("canary", 6)  # only the first time counts
+    traffic.start()
+    traffic.wait_minutes(6)
+    traffic.stop()
+
+    def failing(name: str) -> list[int]:
+        asked = [json.loads(payload).get("fail", False) for _, _, payload in engine.seen[name]]
+        return [sum(asked[start : start + 10]) for start in range(0, 60, 10)]
+
+    assert failing("a") == [0, 5, 5, 0, 10, 0]
+    assert failing("b") == [2, 2, 2, 2, 10, 2]
+    assert failing("c") == [0] * 6
 
 
 def test_a_minute_waits_for_its_traffic_however_slow_the_machine_is() -> None:
@@ -163,6 +192,7 @@ def test_function_errors_are_counted() -> None:
     assert counts.errors == pytest.approx(counts.answered / 2, abs=1)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 20), st.integers(0, 100), st.integers(0, 10_000))
 def test_the_share_of_failing_events_is_exact_over_any_hundred(twentieths: int, name: int, block: int) -> None:
     asked = Source(f"f{name}", None, 1, twentieths / 20, {})
@@ -170,6 +200,7 @@ def test_the_share_of_failing_events_is_exact_over_any_hundred(twentieths: int, 
     assert sum(fails(asked, 20 * block + number) for number in range(100)) == 5 * twentieths
 
 
+@settings(deadline=None)
 @given(st.floats(0.05, 90), st.integers(0, 500))
 def test_a_minute_has_its_share_of_the_rate_and_all_of_it_inside(rate: float, minute: int) -> None:
     asked = Source("f", None, rate, 0.3, {})
