@@ -668,6 +668,21 @@ def test_a_function_that_cannot_be_put_back_is_told_of_with_the_commands(house: 
     assert "aws lambda update-function-configuration" in house.topic.told[0][1]
 
 
+def test_a_function_that_does_not_settle_keeps_no_other_from_being_put_back(house: House) -> None:
+    fleet(house, latest=2)
+    house.enroll()
+    house.attach(0)
+    house.attach(1)
+    house.functions.deploy("plain-1", update="InProgress")
+    house.functions.slow.add(("plain-1", None, None))
+
+    done = house.restore({"rollout": "web-v2", "cause": {"kind": "error", "text": "x"}})
+
+    assert (done.restored, done.unrestored, done.pending) == (1, 1, 0)
+    assert "has not taken effect" in entries(house)["plain-1"].reason
+    assert house.functions.latest["plain-2"].layers == (LOGS, OLD)
+
+
 def test_two_rollbacks_of_one_rollout_at_once_come_to_one_end(house: House) -> None:
     fleet(house, latest=2)
     house.enroll()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
@@ -31,8 +33,8 @@ class Executions:
             self._client.send_task_success(taskToken=token, output="{}")
 
     def decline(self, token: str, cause: str) -> None:
-        """Answer such a task with no."""
-        with suppress(*self._answered()):
+        """Answer such a task with no, if that can be done; otherwise it goes on waiting, and ends by its time-out."""
+        with suppress(ClientError):
             self._client.send_task_failure(taskToken=token, error=DECLINED, cause=cause[:1000])
 
     def _answered(self) -> tuple[type[Exception], ...]:

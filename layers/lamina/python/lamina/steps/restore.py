@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from lamina.errors import InvalidInput, NothingToRestore, RolloutClosed, RolloutInProgress
+from lamina.errors import InvalidInput, NothingToRestore, RolloutClosed, RolloutInProgress, Unsettled
 from lamina.fleet import Scope
 from lamina.model import LayerVersion, Model, Reason
 from lamina.recovery import ReturnTo, UndoRollout, parse
@@ -107,11 +108,12 @@ def _undo(request: UndoRollout, event: RestoreEvent, reach: Gateways, time_left:
     rollout = _close(request, reach)
     if rollout is None:
         return Restored(rollout=None)
-    if rollout.question is not None:
-        # Nobody needs to answer any more, and the rollout's execution need not wait for it.
-        reach.executions.decline(rollout.question.token, request.text)
     touched = [entry for entry in reach.rollouts.entries(rollout.rollout) if entry.status in TOUCHED]
-    return _put_back(rollout, touched, reach, time_left)
+    done = _put_back(rollout, touched, reach, time_left)
+    if rollout.question is not None:
+        # Nobody needs to answer any more, and the rollout's execution need not wait for it. Functions come first.
+        reach.executions.decline(rollout.question.token, request.text)
+    return done
 
 
 def _undo_some(request: UndoRollout, reach: Gateways, time_left: Callable[[], bool]) -> Restored:
@@ -133,7 +135,11 @@ def _put_back(rollout: Rollout, entries: Sequence[Entry], reach: Gateways, time_
     for entry in entries:
         if not time_left():
             break
-        restored = put_back(entry, rollout.candidate.arn, reach.functions)
+        try:
+            restored = put_back(entry, rollout.candidate.arn, reach.functions)
+        except Unsettled as unsettled:
+            # The others have their turn all the same; this one is told of, with the commands to do it by hand.
+            restored = entry.model_copy(update={"status": EntryStatus.UNRESTORED, "reason": str(unsettled)})
         try:
             reach.rollouts.note(rollout.rollout, restored, rollout.status)
         except RolloutClosed:
@@ -171,7 +177,9 @@ def _bring_all(rollout: Rollout, event: RestoreEvent, reach: Gateways, time_left
         def note(changed: Entry) -> None:
             reach.rollouts.note(rollout.rollout, changed, RolloutStatus.OPEN)
 
-        done.append(bring(entry, move_of(rollout, wholly=True), reach.functions, note, event.now))
+        # One that is not settled yet has its turn again with the next call.
+        with suppress(Unsettled):
+            done.append(bring(entry, move_of(rollout, wholly=True), reach.functions, note, event.now))
     return _restored(rollout, done, len(todo) - len(done), rollout.candidate.version)
 
 
