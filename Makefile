@@ -14,7 +14,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 PYTHON_CODE := layers/lamina/python/lamina local benchmarks $(wildcard functions/*/app.py) $(wildcard builder/*.py)
 
-.PHONY: help setup check demo serve replay schema bench test lint format lock build clean
+.PHONY: help setup check demo serve replay scenarios schema bench test lint format lock build clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ serve: setup  ## AWS on this machine with Lamina in it, to explore with the AWS 
 replay: setup  ## SCENARIO=scenarios/httpx-0.28 [JSON=result.json]: replay a piece of history
 	@test -n '$(SCENARIO)' || { echo 'which one? make replay SCENARIO=PATH, e.g. scenarios/httpx-0.28' >&2; exit 2; }
 	@$(BIN)/python -m local replay '$(SCENARIO)' $(if $(JSON),--json '$(JSON)')
+
+scenarios: setup  ## replay every folder under scenarios/, one after another: half an hour or more
+	@failed=; for folder in scenarios/*/; do \
+	echo "== $$folder"; $(BIN)/python -m local replay "$$folder" || failed="$$failed $$folder"; \
+	done; test -z "$$failed" || { echo "not as expected:$$failed" >&2; exit 1; }
 
 schema: setup  ## write docs/layer.schema.json anew, for editors of layer.toml
 	@$(BIN)/python -m local schema
