@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lamina.evidence import spread
 from lamina.verdict import (
     Calibration,
     Counts,
@@ -219,6 +220,30 @@ def test_clustered_errors_of_the_past_raise_the_threshold() -> None:
     assert verdict.kind == "undecided"
     assert verdict.threshold == pytest.approx(calibration.threshold)
     assert ask(Observed("f", "history", canary, minutes(START - 6000 * MINUTE, 6000, 100), START)).kind == "harmful"
+
+
+def test_clusters_are_seen_within_a_minute_and_across_minutes() -> None:
+    """GIVEN failures that are tried again twice, at once or after one and three minutes, THEN they count as a third."""
+    chance = random.Random(6)
+    starts = [sum(chance.random() < 0.01 for _ in range(100)) for _ in range(9000)]
+
+    def past(*delays: int) -> tuple[Minute, ...]:
+        failed = [sum(starts[at - delay] for delay in delays) for at in range(3, 9000)]
+        return tuple(Minute(START + at * MINUTE, 100, x) for at, x in enumerate(failed))
+
+    assert spread(past(0)) == pytest.approx(1.0, abs=0.2)
+    assert spread(past(0, 0, 0)) == pytest.approx(3.0, abs=0.5)
+    assert spread(past(0, 1, 3)) == pytest.approx(3.0, abs=0.5)
+    assert spread(()) == 1.0
+
+
+def test_the_past_of_an_alias_tempers_what_its_clusters_say() -> None:
+    """GIVEN three failures in a row on the canary, WHEN failures always come in threes, THEN that is one, not three."""
+    seen = with_alias("f", 3, 1, 9, 1)
+    assert ask(seen).kind == "harmful"
+    tempered = ask(replace(seen, calibration=Calibration(3.0, 20.0, 300)))
+    assert tempered.kind == "undecided"
+    assert (tempered.functions[0].dispersion, tempered.threshold) == (3.0, pytest.approx(LN_100))
 
 
 def test_a_calibration_that_was_kept_is_used() -> None:

@@ -37,6 +37,7 @@ Control = Literal["alias", "history", "none"]
 
 KINDS: tuple[Control, ...] = ("alias", "history", "none")
 MINUTE = timedelta(minutes=1)
+_BLOCKS = (1, 5, 30)
 ENOUGH = 50
 """Invocations of the canary without which nothing is called safe and nothing is promoted."""
 
@@ -89,7 +90,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What a function's past says about the rule: see ``evalue.dispersion`` and ``evalue.placebo_threshold``."""
+    """What a function's past says about the rule: see ``spread`` and ``evalue.placebo_threshold``."""
 
     dispersion: float = 1.0
     threshold: float | None = None
@@ -110,7 +111,8 @@ class Observed:
         since: when the candidate was in force: ``LastUpdateStatus = Successful``, or the alias's new routing.
         cohort: 0 for the canary, 1 and up for the waves.
         put_back: the function was put back on its own; its evidence counts, but it does not stop the others.
-        calibration: ``calibrate(control_minutes, …)``, if the caller has kept it; otherwise it is computed.
+        calibration: ``calibrate(control_minutes, …)``, if the caller has kept it; otherwise it is computed. Of an
+            alias only the dispersion of its function's frozen past counts; 1 where it is not given.
     """
 
     function: str
@@ -126,7 +128,23 @@ class Observed:
 @lru_cache(maxsize=1024)
 def calibrate(history: tuple[Minute, ...], alpha: float, window: int) -> Calibration:
     """Runs the rule on a function's past in windows of ``window`` minutes; threshold None where it is too short."""
-    return _calibrate((history,), (dispersion(_counts(history)),), alpha, window)
+    return _calibrate((history,), (spread(history),), alpha, window)
+
+
+def spread(history: Iterable[Minute]) -> float:
+    """How clustered the errors of a past are: the largest of Pearson's dispersions by blocks of 1, 5 and 30 minutes.
+
+    Retries at once cluster within a minute; those of asynchronous invocations come one and three minutes later.
+    """
+    minutes = [(int(m.start.timestamp()) // 60, m.invocations, min(m.errors, m.invocations)) for m in history]
+    found = 1.0
+    for length in _BLOCKS:
+        blocks: dict[int, tuple[int, int]] = {}
+        for number, invocations, errors in minutes:
+            n, x = blocks.get(number // length, (0, 0))
+            blocks[number // length] = n + invocations, x + errors
+        found = max(found, dispersion(blocks.values()))
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -169,6 +187,8 @@ class Track:
         self.calibration = Calibration()
         if self.control == "alias":
             self.baseline = _ordered(m for m in seen.control_minutes if m.start >= begin)
+            # The same minutes are the control; the past says only how clustered the function's errors are.
+            self.calibration = Calibration(seen.calibration.dispersion) if seen.calibration else Calibration()
         elif self.control == "history":
             self.past = self.baseline = _ordered(m for m in seen.control_minutes if m.start + MINUTE <= seen.since)
             self.calibration = seen.calibration or calibrate(self.past, rules.alpha, rules.max_minutes)

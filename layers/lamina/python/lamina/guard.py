@@ -16,8 +16,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from lamina.evalue import BETS, chance_of_at_most, dispersion
-from lamina.evidence import MINUTE, Counts, Minute, Observed, Rules, Track, total
+from lamina.evalue import BETS, chance_of_at_most
+from lamina.evidence import MINUTE, Counts, Minute, Observed, Rules, Track, spread, total
 
 HEARING = timedelta(minutes=10)
 """How long a blame waits for guards that have too little traffic to speak; then it is passed without them."""
@@ -71,7 +71,7 @@ class _Function:
             {m.start: total([m]) for m in minutes if m.invocations},
             (counts.errors + 0.5) / (counts.invocations + 1) if past else 0.0,
             counts.invocations / span,
-            dispersion((m.invocations, m.errors) for m in past),
+            spread(past),
         )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from lamina.baseline import Baseline, busiest, thaw
-from lamina.evidence import MINUTE, Minute, Observed
+from lamina.evidence import MINUTE, Calibration, Minute, Observed, spread
 from lamina.latency import Kind, Suspected, by_minute, warm
 from lamina.rollout import Entry, EntryStatus, Rollout
 from lamina.steps.choosing import dimensions
@@ -106,9 +106,10 @@ class Observatory:
     def _observed(
         self, entry: Entry, counts: Mapping[str, tuple[Minute, ...]], history: tuple[Minute, ...]
     ) -> Observed:
-        against = history
+        against, clusters = history, None
         if entry.strategy == "alias":
             against = closed(counts[f"control {entry.function}"], self.now, entry.timeout)
+            clusters = Calibration(spread(history))
         return Observed(
             function=entry.function,
             control="alias" if entry.strategy == "alias" else "history" if against else "none",
@@ -117,6 +118,7 @@ class Observatory:
             since=since(entry),
             cohort=entry.wave,
             put_back=entry.status is EntryStatus.RESTORED,
+            calibration=clusters,
         )
 
     def _closed(self, entry: Entry, minutes: Iterable[Minute]) -> tuple[Minute, ...]:
