@@ -50,7 +50,7 @@ bench: setup  ## NAME=check | time_travel | quiet_day | build | verdict: measure
 	@test -n '$(NAME)' || { echo 'which one? make bench NAME=check' >&2; exit 2; }
 	@PYTHONPATH=layers/lamina/python:. $(BIN)/python -m 'benchmarks.$(NAME)'
 
-test: setup  ## all tests; PYTEST="-k name" passes options on
+test: setup  ## the tests; LONG=1 adds those that take minutes each, PYTEST="-k name" passes options on
 	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(PYTEST)
 
 lint: setup  ## style, types, template, state machines: all of them, then the verdict

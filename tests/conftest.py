@@ -1,4 +1,4 @@
-"""What all tests share: what a test that needs the package index does without it."""
+"""What all tests share: what a test that needs the package index does without it, and which are left out at first."""
 
 from __future__ import annotations
 
@@ -19,6 +19,16 @@ def index_answers() -> bool:
         return subprocess.run(command, input=b"pip\n", env=environment, capture_output=True, timeout=60).returncode == 0
     except subprocess.TimeoutExpired:
         return False
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests marked `long` unless LONG=1 asks for them; pytest counts them as deselected."""
+    if os.environ.get("LONG") == "1":
+        return
+    left_out = [item for item in items if item.get_closest_marker("long") is not None]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -148,7 +149,11 @@ def running(work: Path, *, namespaces: bool = True, **settings: Any) -> Iterator
         server.stop()
         engine.close()
         BackendDict.reset()
-    assert left_running() == []
+    # A process that was killed takes a moment to be gone.
+    patience = time.monotonic() + 10
+    while (left := left_running()) and time.monotonic() < patience:
+        time.sleep(0.05)
+    assert left == []
 
 
 def left_running() -> list[str]:

@@ -21,6 +21,7 @@ def test_httpx_0_28_is_rolled_back_by_the_canary(replayed: Replaying) -> None:
     assert value["traffic"]["errors"] == value["traffic"]["errors_on_candidate"] == value["traffic"]["on_candidate"] > 0
 
 
+@pytest.mark.long
 def test_numpy_1_24_is_rolled_back_on_latest_and_the_usual_errors_blame_nobody(replayed: Replaying) -> None:
     value = replayed("numpy-1.24").result.to_json()
 
@@ -42,6 +43,7 @@ def test_werkzeug_3_0_is_rejected_before_any_function_is_touched(replayed: Repla
     assert value["traffic"]["on_candidate"] == value["traffic"]["errors"] == 0
 
 
+@pytest.mark.long
 def test_requests_2_32_is_promoted_although_one_function_has_its_usual_errors(replayed: Replaying) -> None:
     value = replayed("requests-2.32").result.to_json()
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.local.stage.conftest import Replaying
 
-pytestmark = pytest.mark.index
+pytestmark = [pytest.mark.index, pytest.mark.long]
 
 
 def test_a_release_that_is_only_slower_is_held_with_a_finding(replayed: Replaying) -> None:
