@@ -59,7 +59,6 @@ class FakeMetrics:
             for key, wanted in dimensions.items()
         }
 
-
     def throttles(
         self, dimensions: Mapping[str, Mapping[str, str]], start: datetime, end: datetime
     ) -> dict[str, dict[datetime, int]]:

@@ -24,7 +24,7 @@ def definitions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("layers")
     define(folder, "tiny", "idna\n", "[rollout]\nmin-minutes = 1\nmax-minutes = 30\n")
     # What is left of it after the rejection meets nobody who calls it.
-    quiet = "[rollout]\nmin-minutes = 1\nmax-minutes = 1\nextend-minutes = 1\non-no-traffic = \"rollback\"\n"
+    quiet = '[rollout]\nmin-minutes = 1\nmax-minutes = 1\nextend-minutes = 1\non-no-traffic = "rollback"\n'
     define(folder, "web", "urllib3\n", quiet)
     define(folder, "calm", "urllib3\n")
     return folder

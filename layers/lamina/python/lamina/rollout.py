@@ -45,9 +45,7 @@ TOUCHED = frozenset({EntryStatus.ATTACHING, EntryStatus.ATTACHED, EntryStatus.CO
 """The statuses of functions that Lamina has, or may have, changed."""
 
 
-ENDED = frozenset(
-    {RolloutStatus.ROLLED_BACK, RolloutStatus.PROMOTED, RolloutStatus.FAILED, RolloutStatus.CONTINUED}
-)
+ENDED = frozenset({RolloutStatus.ROLLED_BACK, RolloutStatus.PROMOTED, RolloutStatus.FAILED, RolloutStatus.CONTINUED})
 """The statuses that nothing follows. What was held, and then continued, goes on as a rollout of another name."""
 
 
