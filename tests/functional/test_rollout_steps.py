@@ -682,6 +682,24 @@ def test_a_function_that_does_not_settle_keeps_no_other_from_being_put_back(hous
     assert house.functions.latest["plain-2"].layers == (LOGS, OLD)
 
 
+def test_a_rollback_that_died_before_its_lock_was_free_frees_it_when_it_is_tried_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet(house, latest=1)
+    house.enroll()
+    house.attach(0)
+    cause = {"rollout": "web-v2", "cause": {"kind": "error", "text": "x"}}
+    house.restore(cause)
+    with monkeypatch.context() as patch, pytest.raises(TimeoutError):
+        patch.setattr(Rollouts, "release", lambda *_: (_ for _ in ()).throw(TimeoutError()))
+        house.hold(**cause)
+    assert house.rollouts.lock(VARIANT.variant) is not None
+
+    house.hold(**cause)
+
+    assert house.rollouts.lock(VARIANT.variant) is None
+
+
 def test_two_rollbacks_of_one_rollout_at_once_come_to_one_end(house: House) -> None:
     fleet(house, latest=2)
     house.enroll()

@@ -84,6 +84,8 @@ def close(event: RollbackEvent, reach: Gateways) -> Held:
     if rollout is None:
         raise NothingToRestore(f"rollout {event.rollout} is not in the registry")
     if rollout.status in ENDED:
+        # Whoever closed it may have died before the lock was free.
+        reach.rollouts.release(rollout.variant, rollout.rollout)
         return Held(held_back=rollout.held_back)
     release = reach.layers.release(rollout.variant, rollout.candidate.version)
     again = (
