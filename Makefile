@@ -14,7 +14,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 PYTHON_CODE := layers/lamina/python/lamina local benchmarks $(wildcard functions/*/app.py) $(wildcard builder/*.py)
 
-.PHONY: help setup check demo serve replay scenarios schema bench test lint format lock build clean
+.PHONY: help setup check demo serve replay scenarios schema bench test faults lint format lock build clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench: setup  ## NAME=check | time_travel | quiet_day | build | verdict: measure
 
 test: setup  ## the tests; LONG=1 adds those that take minutes each, PYTEST="-k name" passes options on
 	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(PYTEST)
+
+faults: setup  ## fail every AWS call of a rollout and of a rollback in turn; ARGS="--quick" or "--step Hold" does less
+	@PYTHONPATH=layers/lamina/python:. $(BIN)/python -W ignore -m tests.faults $(ARGS)
 
 lint: setup  ## style, types, template, state machines: all of them, then the verdict
 	@failed=; run() { echo "- $$*"; "$$@" || failed=1; }; \
