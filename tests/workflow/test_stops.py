@@ -133,7 +133,9 @@ def test_a_second_update_of_a_variant_is_refused_while_a_rollout_is_under_way(la
     rollout = reached.wait()
     second: Any = lamina.run_beside("Update", {"layers": ["tiny"], "asOf": AFTER, "force": True})
     assert second["status"] == "FAILED"
-    assert "has been under way since" in lamina.report(second)[TINY]["message"]
+    row = lamina.report(second)[TINY]
+    assert row["outcome"] == "held"
+    assert "has been under way since" in row["message"]
     lamina.client("stepfunctions").stop_execution(executionArn=rollout)
     lamina.finish(first)
     assert lamina.lock("tiny") is None

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from lamina.bundle import Manifest
 from lamina.explain import ExplainedChange, Explanation
 from lamina.model import Release
-from lamina.verdict import Counts, Verdict
+from lamina.verdict import Counts
 
 MOST_MODULES = 50
 """Modules of one kind that a page lists."""
@@ -276,7 +276,7 @@ class FunctionJudgement:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The verdict as the page tells it; make it with ``of`` or from a verdict's JSON with ``from_json``."""
+    """The verdict as the page tells it, made from the JSON that Watch keeps."""
 
     kind: str
     reason: str
@@ -291,11 +291,6 @@ class Judgement:
     unattributed: bool = False
     environment: bool = False
     harmed: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, verdict: Verdict) -> Judgement:
-        """From a verdict."""
-        return cls(**{name: getattr(verdict, name) for name in cls.__dataclass_fields__})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Judgement:
